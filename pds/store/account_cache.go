@@ -1,0 +1,94 @@
+package store
+
+import (
+	"database/sql"
+	"sync"
+
+	"github.com/bluesky-social/indigo/atproto/syntax"
+)
+
+// maxCachedRows bounds each cache: some 12 MB for accounts, 4 MB for sessions.
+const maxCachedRows = 20_000
+
+// peopleCaches are the hot reads about people. The zero value is ready for use.
+type peopleCaches struct {
+	byID     guarded[AccountID, *Account]
+	byDID    guarded[syntax.DID, *Account]
+	byHandle guarded[syntax.Handle, *Account]
+	sessions guarded[string, sessionState]
+}
+
+// accountChanged forgets what is cached of an account, by all the names it had, once the transaction is on disk.
+func (tx *Tx) accountChanged(a *Account) {
+	c := &tx.s.accounts
+	id, did, handle := a.ID, a.DID, a.Handle
+	tx.AfterCommit(func() {
+		c.byID.forget(id)
+		c.byDID.forget(did)
+		c.byHandle.forget(handle)
+	})
+}
+
+// guarded is a bounded cache of rows that never outlives a change. A reader may load a row before a change and come to store it after; so each
+// change moves the generation, and what was loaded under an older one is not kept. That there is no row is never cached. The zero value is ready
+// for use.
+type guarded[K comparable, V any] struct {
+	mu         sync.RWMutex
+	rows       map[K]V // guarded by mu
+	generation uint64  // guarded by mu
+}
+
+// get returns the cached row, or loads it. Errors are not cached.
+func (g *guarded[K, V]) get(key K, load func() (V, error)) (V, error) {
+	g.mu.RLock()
+	v, ok := g.rows[key]
+	generation := g.generation
+	g.mu.RUnlock()
+	if ok {
+		return v, nil
+	}
+	v, err := load()
+	if err != nil {
+		return v, err
+	}
+	g.keep(key, v, generation)
+	return v, nil
+}
+
+func (g *guarded[K, V]) keep(key K, v V, generation uint64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.generation != generation {
+		return
+	}
+	if g.rows == nil {
+		g.rows = make(map[K]V)
+	}
+	if len(g.rows) >= maxCachedRows {
+		g.evict(maxCachedRows / 8)
+	}
+	g.rows[key] = v
+}
+
+// evict drops n rows, whichever come first in the map's random order: those in use come back with one read.
+func (g *guarded[K, V]) evict(n int) {
+	for key := range g.rows {
+		if n--; n < 0 {
+			return
+		}
+		delete(g.rows, key)
+	}
+}
+
+// forget must be called after the change is on disk and before its caller is answered.
+func (g *guarded[K, V]) forget(keys ...K) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.generation++
+	for _, key := range keys {
+		delete(g.rows, key)
+	}
+}
+
+// scanOne reads rows of one column.
+func scanOne[T any](r *sql.Rows, v *T) error { return r.Scan(v) }

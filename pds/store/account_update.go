@@ -1,0 +1,101 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/bluesky-social/indigo/atproto/syntax"
+)
+
+// updateAccount runs an UPDATE whose last parameter is the account's id, and forgets what is cached of the account. ErrNotFound when
+// there is no such account.
+func (tx *Tx) updateAccount(ctx context.Context, id AccountID, query string, args ...any) error {
+	old, err := tx.AccountByID(ctx, id)
+	if err != nil {
+		return err
+	}
+	if _, err := tx.exec(ctx, query, append(args, id)...); err != nil {
+		return fmt.Errorf("update account %d: %w", id, taken(err))
+	}
+	tx.accountChanged(old)
+	return nil
+}
+
+// SetHandle gives the account another handle. Errors: ErrHandleTaken, ErrNotFound.
+func (tx *Tx) SetHandle(ctx context.Context, id AccountID, h syntax.Handle) error {
+	return tx.updateAccount(ctx, id, `UPDATE account SET handle = ? WHERE id = ?`, nullString(string(h.Normalize())))
+}
+
+// SetEmail gives the account another e-mail address; the zero time marks it as not confirmed. Errors: ErrEmailTaken, ErrNotFound.
+func (tx *Tx) SetEmail(ctx context.Context, id AccountID, email string, confirmedAt time.Time) error {
+	return tx.updateAccount(ctx, id, `UPDATE account SET email = ?, email_confirmed_at = ? WHERE id = ?`,
+		nullString(strings.ToLower(email)), nullMicros(confirmedAt))
+}
+
+// SetPasswordHash stores the hash of a new password. It ends no session: pds/account decides that.
+func (tx *Tx) SetPasswordHash(ctx context.Context, id AccountID, hash string) error {
+	return tx.updateAccount(ctx, id, `UPDATE account SET password_hash = ? WHERE id = ?`, nullString(hash))
+}
+
+// SetSigningKey replaces the sealed signing key and its public half.
+func (tx *Tx) SetSigningKey(ctx context.Context, id AccountID, sealed []byte, publicDIDKey string) error {
+	return tx.updateAccount(ctx, id, `UPDATE account SET signing_key = ?, signing_key_did = ? WHERE id = ?`, sealed, publicDIDKey)
+}
+
+// SetDeactivated deactivates the account at the time given, to be deleted after deleteAfter unless that is zero. The zero time for at
+// activates it.
+func (tx *Tx) SetDeactivated(ctx context.Context, id AccountID, at, deleteAfter time.Time) error {
+	return tx.updateAccount(ctx, id, `UPDATE account SET deactivated_at = ?, delete_after = ? WHERE id = ?`,
+		nullMicros(at), nullMicros(deleteAfter))
+}
+
+// SetTakedown takes the account down under a reference of the moderators; "" restores it.
+func (tx *Tx) SetTakedown(ctx context.Context, id AccountID, ref string) error {
+	return tx.updateAccount(ctx, id, `UPDATE account SET takedown_ref = ? WHERE id = ?`, nullString(ref))
+}
+
+// SetSuspended suspends the account at the time given; the zero time ends the suspension.
+func (tx *Tx) SetSuspended(ctx context.Context, id AccountID, at time.Time) error {
+	return tx.updateAccount(ctx, id, `UPDATE account SET suspended_at = ? WHERE id = ?`, nullMicros(at))
+}
+
+// SetInvitesDisabled keeps the account from earning and seeing invite codes, or lets it again.
+func (tx *Tx) SetInvitesDisabled(ctx context.Context, id AccountID, disabled bool) error {
+	return tx.updateAccount(ctx, id, `UPDATE account SET invites_disabled = ? WHERE id = ?`, disabled)
+}
+
+// MarkDeleted ends an account: handle, e-mail, password, sessions, app passwords, preferences and open invite codes go at once. The row
+// stays, with its DID, so that event and repository rows have an owner until their own deletion. at must not be zero.
+func (tx *Tx) MarkDeleted(ctx context.Context, id AccountID, at time.Time) error {
+	old, err := tx.AccountByID(ctx, id)
+	if err != nil {
+		return err
+	}
+	err = tx.updateAccount(ctx, id, `UPDATE account SET deleted_at = ?, handle = NULL, email = NULL, email_confirmed_at = NULL,
+		password_hash = NULL, signing_key = x'', delete_after = NULL WHERE id = ?`, micros(at))
+	if err != nil {
+		return err
+	}
+	if err := tx.DeleteSessions(ctx, id); err != nil {
+		return err
+	}
+	for _, query := range []string{
+		`DELETE FROM app_password WHERE account = ?`,
+		`DELETE FROM preference WHERE account = ?`,
+	} {
+		if _, err := tx.exec(ctx, query, id); err != nil {
+			return fmt.Errorf("delete what account %d owns: %w", id, err)
+		}
+	}
+	_, err = tx.exec(ctx, `UPDATE invite_code SET disabled = 1 WHERE for_account = ?`, string(old.DID))
+	return err
+}
+
+// ExpiredDeactivations lists accounts that asked to be deleted before the time given.
+func (s *Store) ExpiredDeactivations(ctx context.Context, before time.Time, limit int) ([]AccountID, error) {
+	rows, err := s.read.query(ctx, `SELECT id FROM account WHERE delete_after < ? AND deleted_at IS NULL ORDER BY delete_after LIMIT ?`,
+		micros(before), limit)
+	return collect(rows, err, scanOne[AccountID])
+}
