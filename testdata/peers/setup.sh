@@ -1,0 +1,75 @@
+#!/usr/bin/env bash
+# Makes everything that the tests with real peers need: Node 22 and the pinned npm packages in node_modules,
+# indigo's relay and goat in .cache/bin. Needs Go, Node >= 20 with npm, and root only where a Debian package is missing.
+# Does nothing when nothing changed. `setup.sh npm` or `setup.sh go` makes only that half.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+indigo=github.com/bluesky-social/indigo
+relay_version=v0.0.0-20260605210604-af2fec94f34c
+goat_version=v0.0.0-20251003000214-3259b215110e
+
+say() { printf 'peers: %s\n' "$*" >&2; }
+
+# need COMMAND PACKAGE: installs the Debian package when the command is not there.
+need() {
+	command -v "$1" >/dev/null && return
+	say "installing $2"
+	if [ -z "${apt_updated:-}" ]; then
+		apt-get update -qq
+		apt_updated=1
+	fi
+	DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$2" >/dev/null
+}
+
+setup_npm() {
+	local want have=''
+	want=$(sha256sum package.json package-lock.json)
+	[ -f node_modules/.peers ] && have=$(cat node_modules/.peers)
+	[ "$want" = "$have" ] && return
+
+	need node nodejs
+	need npm npm
+	need python3 python3
+	need make make
+	need g++ g++
+	say 'installing npm packages'
+	rm -f node_modules/.peers
+	# No install scripts: the only one that matters, the compiling of SQLite, has to run under the Node of the packages.
+	npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	local node
+	node=$(./node.sh --home)
+	say 'compiling better-sqlite3'
+	PATH="$node/bin:$PATH" npm_config_nodedir="$node" npm rebuild better-sqlite3 --build-from-source --loglevel=error >/dev/null
+	./node.sh -e "new (require('better-sqlite3'))(':memory:').exec('select 1')"
+	printf '%s\n' "$want" >node_modules/.peers
+}
+
+# install_go COMMAND VERSION: builds one of indigo's commands into .cache/bin.
+install_go() {
+	local stamp=".cache/bin/$1.version"
+	[ -x ".cache/bin/$1" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$2" ] && return
+	need gcc gcc
+	say "building indigo's $1"
+	mkdir -p .cache/bin
+	CGO_ENABLED=1 GOFLAGS='-trimpath' GOBIN="$PWD/.cache/bin" go install "$indigo/cmd/$1@$2"
+	printf '%s\n' "$2" >"$stamp"
+}
+
+setup_go() {
+	install_go relay "$relay_version"
+	install_go goat "$goat_version"
+}
+
+case "${1:-all}" in
+npm) setup_npm ;;
+go) setup_go ;;
+all)
+	setup_npm
+	setup_go
+	;;
+*)
+	say "usage: setup.sh [npm|go]"
+	exit 2
+	;;
+esac
