@@ -130,7 +130,8 @@ CREATE INDEX blob_ref_cid ON blob_ref (account, cid);
 CREATE TABLE event (
   seq        INTEGER PRIMARY KEY,             -- max(last + 1, microseconds since 1970)
   account    INTEGER NOT NULL,
-  kind       TEXT NOT NULL,
+  time       INTEGER NOT NULL,
+  kind       TEXT NOT NULL,                   -- commit, sync, identity, account
   frame      BLOB NOT NULL                    -- as sent to subscribers
 ) STRICT;
 
