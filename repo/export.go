@@ -1,0 +1,26 @@
+package repo
+
+import (
+	"io"
+
+	"github.com/ipfs/go-cid"
+
+	"perch/repo/mst"
+)
+
+// Export writes the CAR of a whole repository in streamable order, out of one
+// pass over its records in key order (see [mst.Tree.Export]). Memory stays flat.
+func Export(w io.Writer, head Head, tree mst.Tree, next mst.NextRecord) error {
+	car, err := NewCARWriter(w, head.CID)
+	if err != nil {
+		return err
+	}
+	if err := car.Put(head.CID, head.Block); err != nil {
+		return err
+	}
+	err = tree.Export(next, func(c cid.Cid, data []byte) error { return car.Put(c, data) })
+	if err != nil {
+		return treeError(err)
+	}
+	return car.Flush()
+}
