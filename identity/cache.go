@@ -1,0 +1,132 @@
+package identity
+
+import (
+	"container/list"
+	"sync"
+	"time"
+)
+
+// Lifetimes of a cached answer.
+type lifetimes struct {
+	stale    time.Duration // after it, an answer is still given while a new one is fetched
+	max      time.Duration // after it, an answer is not given
+	notFound time.Duration // of answers that something does not exist
+	failure  time.Duration // of failures to get an answer
+}
+
+// cache keeps answers by key, the longest unused going first when it is full.
+// It is safe for concurrent use.
+type cache[K comparable, V any] struct {
+	life lifetimes
+	size int
+	now  func() time.Time
+
+	mu      sync.Mutex // guards what follows
+	entries map[K]*list.Element
+	order   *list.List // of *entry[K, V], the latest used in front
+	clock   uint64     // counts begun fetches and purges
+}
+
+type entry[K comparable, V any] struct {
+	key    K
+	value  V
+	err    error
+	at     time.Time
+	begun  uint64 // the clock when the fetch of the answer began
+	purged bool   // holds nothing; bars answers to fetches begun before
+}
+
+// freshness of what a cache holds for a key.
+type freshness int
+
+const (
+	missing freshness = iota
+	fresh
+	stale
+)
+
+func newCache[K comparable, V any](size int, life lifetimes, now func() time.Time) *cache[K, V] {
+	return &cache[K, V]{life: life, size: size, now: now, entries: map[K]*list.Element{}, order: list.New()}
+}
+
+// get returns the answer for key, a value or an error, and how good it is.
+func (c *cache[K, V]) get(key K) (V, error, freshness) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var zero V
+	el := c.entries[key]
+	if el == nil {
+		return zero, nil, missing
+	}
+	e := el.Value.(*entry[K, V])
+	age := c.now().Sub(e.at)
+	switch {
+	case e.purged || age > c.lifetime(e.err):
+		return zero, nil, missing
+	case e.err == nil && age > c.life.stale:
+		c.order.MoveToFront(el)
+		return e.value, nil, stale
+	}
+	c.order.MoveToFront(el)
+	return e.value, e.err, fresh
+}
+
+func (c *cache[K, V]) lifetime(err error) time.Duration {
+	switch {
+	case err == nil:
+		return c.life.max
+	case isFinal(err):
+		return c.life.notFound
+	}
+	return c.life.failure
+}
+
+// begin marks the start of a fetch, for put.
+func (c *cache[K, V]) begin() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.clock++
+	return c.clock
+}
+
+// put keeps the outcome of a fetch. An outcome of a fetch that began before the
+// one already kept, or before a purge, is dropped; and a failure to get an
+// answer does not take the place of an answer that is still good.
+func (c *cache[K, V]) put(key K, begun uint64, value V, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := c.now()
+	if el := c.entries[key]; el != nil {
+		e := el.Value.(*entry[K, V])
+		if e.begun > begun {
+			return
+		}
+		if err != nil && !isFinal(err) && e.err == nil && !e.purged && now.Sub(e.at) <= c.life.max {
+			return
+		}
+	}
+	c.set(&entry[K, V]{key: key, value: value, err: err, at: now, begun: begun})
+}
+
+// purge forgets key, and what fetches under way will say of it.
+func (c *cache[K, V]) purge(key K) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.clock++
+	c.set(&entry[K, V]{key: key, at: c.now(), begun: c.clock, purged: true})
+}
+
+// set stores e; the caller holds mu.
+func (c *cache[K, V]) set(e *entry[K, V]) {
+	if el := c.entries[e.key]; el != nil {
+		el.Value = e
+		c.order.MoveToFront(el)
+		return
+	}
+	c.entries[e.key] = c.order.PushFront(e)
+	for len(c.entries) > c.size {
+		oldest := c.order.Back()
+		c.order.Remove(oldest)
+		delete(c.entries, oldest.Value.(*entry[K, V]).key)
+	}
+}

@@ -1,0 +1,353 @@
+package identity
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/bluesky-social/indigo/atproto/syntax"
+	"golang.org/x/sync/semaphore"
+	"golang.org/x/sync/singleflight"
+
+	"perch/identity/plc"
+)
+
+// Defaults of Options.
+const (
+	DefaultPLCURL     = "https://plc.directory"
+	DefaultCacheStale = time.Hour
+	DefaultCacheMax   = 24 * time.Hour
+	DefaultCacheSize  = 50_000
+	DefaultLookupTime = 3 * time.Second
+)
+
+const (
+	notFoundTTL = time.Minute      // how long "does not exist" is believed
+	failureTTL  = 10 * time.Second // how long a lookup that failed is not tried again
+	maxLookups  = 64               // lookups on the network at one time
+)
+
+// InvalidHandle stands for the handle of an account that has no valid one.
+const InvalidHandle = syntax.Handle("handle.invalid")
+
+// Options are the settings of a Resolver; the zero value works.
+type Options struct {
+	// PLCURL is the PLC directory; "" means DefaultPLCURL.
+	PLCURL string
+	// Client fetches from hosts that strangers name; nil means
+	// NewClient(ClientOptions{AllowPrivate: AllowPrivate}).
+	Client *http.Client
+	// PLCClient talks to the PLC directory, which the operator names and which
+	// may be on a private address; nil means a client that may go there.
+	PLCClient *http.Client
+	// Nameservers to ask for handles, as "host" or "host:port"; none means the
+	// system's. BackupNameservers are asked when DNS and HTTPS know nothing.
+	Nameservers       []string
+	BackupNameservers []string
+	// Timeout of one lookup; 0 means DefaultLookupTime.
+	Timeout time.Duration
+	// CacheStale is the age at which an answer is renewed in the background,
+	// CacheMax the one at which it is dropped; 0 means the defaults.
+	CacheStale, CacheMax time.Duration
+	// CacheSize is how many DIDs, and how many handles, are kept.
+	CacheSize int
+	// Local answers for handles of this server; it is asked first, and its
+	// answers are not cached. May be nil.
+	Local func(ctx context.Context, handle syntax.Handle) (syntax.DID, bool)
+	// AllowPrivate is for development: handles under .test, did:web:localhost
+	// with a port, private addresses, and http.
+	AllowPrivate bool
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+}
+
+// Resolver finds DID documents and handles, and caches them. It is safe for
+// concurrent use, asks once for what many want at the same time, and lets a
+// caller go when its context ends.
+type Resolver struct {
+	opts    Options
+	client  *http.Client
+	plc     *plc.Client
+	dns     []*net.Resolver // asked first
+	backup  []*net.Resolver
+	docs    *cache[syntax.DID, *Document]
+	handles *cache[syntax.Handle, syntax.DID]
+	flight  singleflight.Group
+	slots   *semaphore.Weighted
+
+	// wellKnown makes the URL of a handle's HTTPS method; tests replace it.
+	wellKnown func(syntax.Handle) string
+}
+
+// Identity is an account as seen from outside.
+type Identity struct {
+	DID    syntax.DID
+	Handle syntax.Handle // InvalidHandle unless handle and DID name each other
+	Doc    *Document
+}
+
+// New returns a Resolver.
+func New(o Options) *Resolver {
+	setDefault(&o.PLCURL, DefaultPLCURL)
+	setDefault(&o.Timeout, DefaultLookupTime)
+	setDefault(&o.CacheStale, DefaultCacheStale)
+	setDefault(&o.CacheMax, DefaultCacheMax)
+	setDefault(&o.CacheSize, DefaultCacheSize)
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Client == nil {
+		o.Client = NewClient(ClientOptions{AllowPrivate: o.AllowPrivate})
+	}
+	if o.PLCClient == nil {
+		o.PLCClient = NewClient(ClientOptions{AllowPrivate: true})
+	}
+	life := lifetimes{stale: o.CacheStale, max: o.CacheMax, notFound: notFoundTTL, failure: failureTTL}
+	r := &Resolver{
+		opts:    o,
+		client:  o.Client,
+		plc:     plc.NewClient(o.PLCURL, o.PLCClient),
+		dns:     []*net.Resolver{net.DefaultResolver},
+		backup:  nameservers(o.BackupNameservers),
+		docs:    newCache[syntax.DID, *Document](o.CacheSize, life, o.Now),
+		handles: newCache[syntax.Handle, syntax.DID](o.CacheSize, life, o.Now),
+		slots:   semaphore.NewWeighted(maxLookups),
+		wellKnown: func(h syntax.Handle) string {
+			return "https://" + h.String() + "/.well-known/atproto-did"
+		},
+	}
+	if len(o.Nameservers) > 0 {
+		r.dns = nameservers(o.Nameservers)
+	}
+	return r
+}
+
+func setDefault[T comparable](v *T, def T) {
+	var zero T
+	if *v == zero {
+		*v = def
+	}
+}
+
+// ResolveDID returns the DID document of did, from the cache if it is good. The
+// document is shared: do not change it. Errors: ErrSyntax, ErrUnsupportedMethod,
+// ErrNotFound, ErrTombstoned, ErrMismatch, ErrInvalidDocument, ErrReserved,
+// ErrBlocked, ErrTooLarge, ErrNetwork, and the context's.
+func (r *Resolver) ResolveDID(ctx context.Context, did syntax.DID) (*Document, error) {
+	if err := r.checkDID(did); err != nil {
+		return nil, err
+	}
+	doc, err, state := r.docs.get(did)
+	switch state {
+	case fresh:
+		return doc, err
+	case stale:
+		r.startDID(did)
+		return doc, nil
+	}
+	return wait[*Document](ctx, r.startDID(did))
+}
+
+// Refresh fetches the document of did anew, whatever the cache holds, and keeps
+// what it gets. Use it when a signature does not verify, and after a change.
+func (r *Resolver) Refresh(ctx context.Context, did syntax.DID) (*Document, error) {
+	if err := r.checkDID(did); err != nil {
+		return nil, err
+	}
+	r.flight.Forget("did " + did.String()) // one that began earlier may know less
+	return wait[*Document](ctx, r.startDID(did))
+}
+
+// ResolveHandle returns the DID that handle names, this server's accounts
+// first, then by the cache, DNS and HTTPS. It does not look at the DID document:
+// only Lookup's answer is verified. Errors: ErrSyntax, ErrReserved,
+// ErrHandleNotFound, ErrHandleAmbiguous, ErrBlocked, ErrTooLarge, ErrNetwork, and
+// the context's.
+func (r *Resolver) ResolveHandle(ctx context.Context, handle syntax.Handle) (syntax.DID, error) {
+	handle, err := r.checkHandle(handle)
+	if err != nil {
+		return "", err
+	}
+	if r.opts.Local != nil {
+		if did, ok := r.opts.Local(ctx, handle); ok {
+			return did, nil
+		}
+	}
+	did, err, state := r.handles.get(handle)
+	switch state {
+	case fresh:
+		return did, err
+	case stale:
+		r.startHandle(handle)
+		return did, nil
+	}
+	return wait[syntax.DID](ctx, r.startHandle(handle))
+}
+
+// RefreshHandle resolves handle anew, whatever the cache holds.
+func (r *Resolver) RefreshHandle(ctx context.Context, handle syntax.Handle) (syntax.DID, error) {
+	handle, err := r.checkHandle(handle)
+	if err != nil {
+		return "", err
+	}
+	if r.opts.Local != nil {
+		if did, ok := r.opts.Local(ctx, handle); ok {
+			return did, nil
+		}
+	}
+	r.flight.Forget("handle " + handle.String())
+	return wait[syntax.DID](ctx, r.startHandle(handle))
+}
+
+// Lookup returns the account that a handle or DID names, with its handle
+// verified in both directions. A handle whose DID does not claim it is
+// ErrHandleNotFound; a DID whose handle does not resolve back to it has
+// InvalidHandle. Other errors are those of ResolveDID and ResolveHandle.
+func (r *Resolver) Lookup(ctx context.Context, id syntax.AtIdentifier) (*Identity, error) {
+	if id.IsDID() {
+		return r.lookupDID(ctx, id.DID())
+	}
+	handle, err := r.checkHandle(id.Handle())
+	if err != nil {
+		return nil, err
+	}
+	did, err := r.ResolveHandle(ctx, handle)
+	if err != nil {
+		return nil, err
+	}
+	doc, err := r.ResolveDID(ctx, did)
+	if err != nil {
+		return nil, err
+	}
+	if claimed, _ := doc.Handle(); claimed != handle {
+		return nil, fmt.Errorf("%w: %s names %s, which does not claim it", ErrHandleNotFound, handle, did)
+	}
+	return &Identity{DID: did, Handle: handle, Doc: doc}, nil
+}
+
+func (r *Resolver) lookupDID(ctx context.Context, did syntax.DID) (*Identity, error) {
+	doc, err := r.ResolveDID(ctx, did)
+	if err != nil {
+		return nil, err
+	}
+	id := &Identity{DID: did, Handle: InvalidHandle, Doc: doc}
+	claimed, ok := doc.Handle()
+	if !ok {
+		return id, nil
+	}
+	back, err := r.ResolveHandle(ctx, claimed)
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	if err == nil && back == did {
+		id.Handle = claimed
+	}
+	return id, nil
+}
+
+// Purge forgets what the cache holds of a DID or handle, and what lookups under
+// way will say of it.
+func (r *Resolver) Purge(id syntax.AtIdentifier) {
+	if id.IsDID() {
+		r.flight.Forget("did " + id.String())
+		r.docs.purge(id.DID())
+		return
+	}
+	handle := id.Handle().Normalize()
+	r.flight.Forget("handle " + handle.String())
+	r.handles.purge(handle)
+}
+
+// startDID begins a lookup of did, or joins the one under way.
+func (r *Resolver) startDID(did syntax.DID) <-chan singleflight.Result {
+	return r.flight.DoChan("did "+did.String(), func() (any, error) {
+		begun := r.docs.begin()
+		ctx, cancel := context.WithTimeout(context.Background(), r.opts.Timeout)
+		defer cancel()
+		if err := r.slots.Acquire(ctx, 1); err != nil {
+			return (*Document)(nil), networkError("too many lookups", err)
+		}
+		defer r.slots.Release(1)
+		doc, err := r.fetchDID(ctx, did)
+		r.docs.put(did, begun, doc, err)
+		return doc, err
+	})
+}
+
+// startHandle begins a lookup of handle, or joins the one under way.
+func (r *Resolver) startHandle(handle syntax.Handle) <-chan singleflight.Result {
+	return r.flight.DoChan("handle "+handle.String(), func() (any, error) {
+		begun := r.handles.begin()
+		ctx, cancel := context.WithTimeout(context.Background(), r.opts.Timeout)
+		defer cancel()
+		if err := r.slots.Acquire(ctx, 1); err != nil {
+			return syntax.DID(""), networkError("too many lookups", err)
+		}
+		defer r.slots.Release(1)
+		did, err := r.fetchHandle(ctx, handle)
+		r.handles.put(handle, begun, did, err)
+		return did, err
+	})
+}
+
+// wait returns the outcome of a lookup, or lets go when ctx ends; the lookup
+// itself goes on for others and for the cache.
+func wait[T any](ctx context.Context, ch <-chan singleflight.Result) (T, error) {
+	select {
+	case <-ctx.Done():
+		var zero T
+		return zero, ctx.Err()
+	case res := <-ch:
+		v, _ := res.Val.(T)
+		return v, res.Err
+	}
+}
+
+// checkDID says whether did is one that can be resolved.
+func (r *Resolver) checkDID(did syntax.DID) error {
+	if _, err := syntax.ParseDID(did.String()); err != nil {
+		return fmt.Errorf("%w: %w", ErrSyntax, err)
+	}
+	switch did.Method() {
+	case "plc":
+		if err := plc.CheckDID(did); err != nil {
+			return fmt.Errorf("%w: %w", ErrSyntax, err)
+		}
+		return nil
+	case "web":
+		_, err := r.webURL(did)
+		return err
+	}
+	return fmt.Errorf("%w: %s", ErrUnsupportedMethod, did.Method())
+}
+
+// checkHandle returns the handle in lower case if it is one that can be resolved.
+func (r *Resolver) checkHandle(handle syntax.Handle) (syntax.Handle, error) {
+	if _, err := syntax.ParseHandle(handle.String()); err != nil {
+		return "", fmt.Errorf("%w: %w", ErrSyntax, err)
+	}
+	handle = handle.Normalize()
+	if err := r.checkTLD(handle); err != nil {
+		return "", err
+	}
+	return handle, nil
+}
+
+// reservedTLDs are never resolved; .test is, in development. Source:
+// https://atproto.com/specs/handle#additional-non-syntax-restrictions
+var reservedTLDs = []string{"alt", "arpa", "example", "internal", "invalid", "local", "localhost", "onion"}
+
+func (r *Resolver) checkTLD(name syntax.Handle) error {
+	tld := name.TLD()
+	if slices.Contains(reservedTLDs, tld) || (tld == "test" && !r.opts.AllowPrivate) {
+		return fmt.Errorf("%w: .%s", ErrReserved, tld)
+	}
+	return nil
+}
+
+// errNoAnswer marks a source of handles that knows nothing.
+var errNoAnswer = errors.New("no answer")
