@@ -1,0 +1,111 @@
+package proxy
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/bluesky-social/indigo/atproto/syntax"
+)
+
+// HeaderName is the request header that names the service to pass a request to,
+// as <did>#<service id>.
+const HeaderName = "Atproto-Proxy"
+
+// Target is a service of another host.
+type Target struct {
+	DID     syntax.DID
+	Service string // the fragment without '#', such as "bsky_appview"
+	URL     string // origin, such as "https://api.bsky.app"
+}
+
+// Ref returns "did#service", the form that OAuth scopes name.
+func (t Target) Ref() string { return t.DID.String() + "#" + t.Service }
+
+// Target returns the service that a request for method goes to: the one its
+// atproto-proxy header names, or else the default. The error is an *Error.
+func (p *Proxy) Target(ctx context.Context, header http.Header, method syntax.NSID) (Target, error) {
+	if named := strings.Join(header.Values(HeaderName), ", "); named != "" {
+		return p.named(ctx, named)
+	}
+	return p.Default(method)
+}
+
+// Default returns the service for requests that name none. The error is an
+// *Error.
+func (p *Proxy) Default(method syntax.NSID) (Target, error) {
+	t := p.opts.AppView
+	switch m := strings.ToLower(method.String()); {
+	case strings.HasPrefix(m, ozonePrefix):
+		t = p.opts.Moderation
+	case m == createReport:
+		t = p.opts.Report
+	}
+	if t == nil {
+		return Target{}, badRequest("No service configured for " + method.String())
+	}
+	return *t, nil
+}
+
+// named resolves the value of an atproto-proxy header.
+func (p *Proxy) named(ctx context.Context, value string) (Target, error) {
+	did, service, err := parseHeader(value)
+	if err != nil {
+		return Target{}, err
+	}
+	for _, t := range []*Target{p.opts.AppView, p.opts.Report, p.opts.Moderation} {
+		if t != nil && t.DID.String() == did && t.Service == service {
+			return *t, nil
+		}
+	}
+	parsed, err := syntax.ParseDID(did)
+	if err != nil {
+		return Target{}, unresolved("could not resolve proxy did", err)
+	}
+	doc, err := p.opts.Resolver.ResolveDID(ctx, parsed)
+	if err != nil {
+		return Target{}, unresolved("could not resolve proxy did", err)
+	}
+	s, ok := doc.Service(service)
+	if !ok {
+		return Target{}, badRequest("could not resolve proxy did service url")
+	}
+	origin, ok := originOf(s.Endpoint)
+	if !ok {
+		return Target{}, badRequest("could not resolve proxy did service url")
+	}
+	return Target{DID: parsed, Service: service, URL: origin}, nil
+}
+
+func unresolved(message string, err error) *Error {
+	e := badRequest(message)
+	e.Err = err
+	return e
+}
+
+// parseHeader takes a header apart; the messages are those of the reference PDS.
+func parseHeader(value string) (did, service string, err error) {
+	did, service, found := strings.Cut(value, "#")
+	switch {
+	case found && did == "":
+		return "", "", badRequest("no did specified in proxy header")
+	case service == "":
+		return "", "", badRequest("no service id specified in proxy header")
+	case strings.Contains(service, "#"):
+		return "", "", badRequest("invalid proxy header format")
+	case strings.Contains(value, " "):
+		return "", "", badRequest("proxy header cannot contain spaces")
+	}
+	return did, service, nil
+}
+
+// originOf returns scheme, host and port of a service's endpoint. A path there
+// means nothing: XRPC is always at /xrpc.
+func originOf(endpoint string) (string, bool) {
+	u, err := url.Parse(endpoint)
+	if err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Hostname() == "" || u.User != nil {
+		return "", false
+	}
+	return u.Scheme + "://" + u.Host, true
+}
