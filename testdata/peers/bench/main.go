@@ -164,7 +164,11 @@ func compare(ctx context.Context, o *options, peers, plc string) error {
 		}
 	}
 	report(os.Stdout, results["perch"], results["reference"])
-	fmt.Printf("\ntook %s\n", time.Since(began).Round(time.Second))
+	for _, b := range results {
+		fmt.Printf("\nThe large repository holds %d records. ", b.bigSize())
+		break
+	}
+	fmt.Printf("Took %s.\n", time.Since(began).Round(time.Second))
 	if o.json == "" {
 		return nil
 	}

@@ -54,7 +54,6 @@ func report(w io.Writer, perch, reference *bench) {
 		reference = empty
 	}
 	fmt.Fprintln(w, "\nEach cell: perch / reference, and the ratio. Latencies and CPU in ms per operation, disk in KB per operation, memory in MB.")
-	fmt.Fprintf(w, "The large repository holds %d records.\n", max(perch.bigSize(), reference.bigSize()))
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(tw, "\ncase\tper second\tp50\tp99\tCPU\tdisk\tmemory\tother")
 	for _, c := range cases {
