@@ -87,3 +87,9 @@ func (tx *Tx) DeleteAppPassword(ctx context.Context, acct AccountID, name string
 	}
 	return tx.DeleteAppPasswordSessions(ctx, acct, name)
 }
+
+// DeleteAppPasswords removes all app passwords of an account. Their sessions go on until they are refreshed; see DeleteSessions.
+func (tx *Tx) DeleteAppPasswords(ctx context.Context, acct AccountID) error {
+	_, err := tx.exec(ctx, `DELETE FROM app_password WHERE account = ?`, acct)
+	return err
+}

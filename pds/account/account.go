@@ -1,0 +1,119 @@
+// Package account is what the server knows of people: accounts and how they begin, change and end; passwords and app passwords; sessions;
+// invite codes; preferences; and the keys that sign their repositories.
+//
+// It decides and it stores, through pds/store, always in one transaction per decision. It knows nothing of HTTP: tokens are made and
+// checked in pds/auth, and what must go out to the network (PLC operations, events) is the caller's, who passes a function that runs
+// inside the same transaction.
+package account
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/bluesky-social/indigo/atproto/syntax"
+
+	"perch/pds/seal"
+	"perch/pds/store"
+)
+
+// Kinds of refusal. What is returned is mostly a *Refused that wraps one of these.
+var (
+	// ErrInvalidHandle: bad syntax, a label too short or too long, a TLD that is not for accounts, or a handle that points elsewhere.
+	ErrInvalidHandle = errors.New("invalid handle")
+	// ErrHandleNotAvailable: the name is reserved.
+	ErrHandleNotAvailable = errors.New("handle is not available")
+	// ErrUnsupportedDomain: a new account asked for a handle outside the server's own domains.
+	ErrUnsupportedDomain = errors.New("unsupported handle domain")
+	// ErrInvalidEmail: no e-mail address, or none that mail could be sent to.
+	ErrInvalidEmail = errors.New("invalid e-mail address")
+	// ErrInvalidPassword: the new password is too short or too long.
+	ErrInvalidPassword = errors.New("invalid password")
+	// ErrInvalidInvite: an invite code is needed and none was given, or it is used up, disabled or unknown.
+	ErrInvalidInvite = errors.New("invalid invite code")
+	// ErrBadCredentials: identifier and password do not belong together. It never tells which of them is wrong.
+	ErrBadCredentials = errors.New("invalid identifier or password")
+	// ErrTakendown: the account is taken down or suspended.
+	ErrTakendown = errors.New("account is taken down")
+	// ErrSessionRevoked: the session was ended, has expired, or was refreshed longer ago than the grace period.
+	ErrSessionRevoked = errors.New("session is revoked")
+	// ErrInvalidName: the name of an app password is missing, too long or taken.
+	ErrInvalidName = errors.New("invalid name of an app password")
+	// ErrInvalidPreferences: the list of preferences breaks the rules.
+	ErrInvalidPreferences = errors.New("invalid preferences")
+	// ErrKey: the account's signing key does not open or is none.
+	ErrKey = errors.New("signing key is unusable")
+)
+
+// Refused is a refusal whose Message may be shown to the client. Kind is one of the sentinels of this package or of pds/store
+// (ErrHandleTaken, ErrEmailTaken, ErrDIDTaken); errors.Is finds it.
+type Refused struct {
+	Kind    error
+	Message string
+}
+
+func (r *Refused) Error() string { return r.Message }
+
+// Unwrap returns the kind.
+func (r *Refused) Unwrap() error { return r.Kind }
+
+func refuse(kind error, format string, args ...any) error {
+	return &Refused{Kind: kind, Message: fmt.Sprintf(format, args...)}
+}
+
+// Options configure New. Store and Seal are needed.
+type Options struct {
+	Store *store.Store
+	Seal  *seal.Box
+
+	// Hostname of the server; invite codes begin with it.
+	Hostname string
+	// ServiceDomains are those under which the server hands out handles, each with a dot before it: ".example.com".
+	ServiceDomains []string
+	// AllowTest permits handles below .test, for development.
+	AllowTest bool
+	// ResolveHandle asks the network where a handle points. Without it only handles under ServiceDomains are accepted.
+	ResolveHandle func(context.Context, syntax.Handle) (syntax.DID, error)
+
+	// InviteRequired keeps out those who have no invite code.
+	InviteRequired bool
+	// InviteInterval is how long it takes an account to earn an invite code; zero: none are earned.
+	InviteInterval time.Duration
+	// InviteEpoch is the time from which codes are earned, at the earliest.
+	InviteEpoch time.Time
+
+	// FailureDelay is how long a refused sign-in takes at least, so that its time tells nothing; zero means 350 ms.
+	FailureDelay time.Duration
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+}
+
+// Service answers for all accounts of the server. It is safe for use by many goroutines.
+type Service struct {
+	opts     Options
+	store    *store.Store
+	hasher   *hasher
+	keys     keyCache
+	reserved reservedKeys
+	pending  pending
+}
+
+// New returns the service for the accounts in opts.Store.
+func New(opts Options) *Service {
+	if opts.FailureDelay == 0 {
+		opts.FailureDelay = defaultFailureDelay
+	}
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	domains := make([]string, len(opts.ServiceDomains))
+	for i, d := range opts.ServiceDomains {
+		domains[i] = strings.ToLower(d)
+	}
+	opts.ServiceDomains = domains
+	return &Service{opts: opts, store: opts.Store, hasher: newHasher(), pending: newPending()}
+}
+
+func (s *Service) now() time.Time { return s.opts.Now().UTC() }

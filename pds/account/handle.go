@@ -1,0 +1,75 @@
+package account
+
+import (
+	"context"
+	"strings"
+
+	"github.com/bluesky-social/indigo/atproto/syntax"
+)
+
+const (
+	minLabel  = 3
+	maxLabel  = 18
+	maxHandle = 244 // so that "_atproto." before it still makes a DNS name
+)
+
+// NormalizeHandle parses a handle and puts it in lower case. It refuses TLDs under which no account can be (ErrInvalidHandle).
+func (s *Service) NormalizeHandle(raw string) (syntax.Handle, error) {
+	h, err := syntax.ParseHandle(raw)
+	if err != nil || len(raw) > maxHandle {
+		return "", refuse(ErrInvalidHandle, "Input/handle must be a valid handle")
+	}
+	h = h.Normalize()
+	if s.serviceDomain(h) == "" && (!h.AllowedTLD() || h.TLD() == "test" && !s.opts.AllowTest) {
+		return "", refuse(ErrInvalidHandle, "Handle TLD is invalid or disallowed")
+	}
+	return h, nil
+}
+
+// CheckHandle tells whether the account may have the handle, apart from whether it is taken. Under a service domain the label must have 3 to 18
+// letters, digits or hyphens and must not be a reserved name, unless allowReserved. Any other handle must resolve to did already; did is ""
+// for an account that has none yet. Errors: ErrInvalidHandle, ErrHandleNotAvailable, ErrUnsupportedDomain.
+func (s *Service) CheckHandle(ctx context.Context, raw string, did syntax.DID, allowReserved bool) (syntax.Handle, error) {
+	h, err := s.NormalizeHandle(raw)
+	if err != nil {
+		return "", err
+	}
+	if domain := s.serviceDomain(h); domain != "" {
+		return h, checkLabel(strings.TrimSuffix(string(h), domain), allowReserved)
+	}
+	if did == "" || s.opts.ResolveHandle == nil {
+		return "", refuse(ErrUnsupportedDomain, "Not a supported handle domain")
+	}
+	if got, err := s.opts.ResolveHandle(ctx, h); err != nil || got != did {
+		return "", refuse(ErrInvalidHandle, "External handle did not resolve to DID")
+	}
+	return h, nil
+}
+
+func checkLabel(label string, allowReserved bool) error {
+	switch {
+	case strings.Contains(label, "."):
+		return refuse(ErrInvalidHandle, "Invalid characters in handle")
+	case len(label) < minLabel:
+		return refuse(ErrInvalidHandle, "Handle too short")
+	case len(label) > maxLabel:
+		return refuse(ErrInvalidHandle, "Handle too long")
+	case !allowReserved && reservedNames[label]:
+		return refuse(ErrHandleNotAvailable, "Reserved handle")
+	}
+	return nil
+}
+
+// serviceDomain returns the domain of ours that the handle is under, the longest if several fit; "" for none.
+func (s *Service) serviceDomain(h syntax.Handle) string {
+	found := ""
+	for _, d := range s.opts.ServiceDomains {
+		if strings.HasSuffix(string(h), d) && len(d) > len(found) {
+			found = d
+		}
+	}
+	return found
+}
+
+// IsServiceHandle tells whether the handle is under one of the domains in which the server hands out handles.
+func (s *Service) IsServiceHandle(h syntax.Handle) bool { return s.serviceDomain(h.Normalize()) != "" }

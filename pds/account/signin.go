@@ -1,0 +1,171 @@
+package account
+
+import (
+	"context"
+	"errors"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/bluesky-social/indigo/atproto/syntax"
+
+	"perch/pds/store"
+)
+
+const (
+	defaultFailureDelay = 350 * time.Millisecond
+	maxIdentifier       = 512 // bytes
+)
+
+// Login is a person who has shown a password.
+type Login struct {
+	Account     *store.Account
+	AppPassword string // name of the app password; "" for the main password
+	Privileged  bool   // the app password may use direct messages
+}
+
+var appPasswordForm = regexp.MustCompile(`^[a-z2-7]{4}(-[a-z2-7]{4}){3}$`)
+
+// Authenticate checks a password, the account's own or one of its app passwords, for an identifier: handle, DID or e-mail address. The error is
+// ErrBadCredentials, and takes FailureDelay at least, whether the account exists or not. Accounts that are deactivated, suspended or taken down
+// are found too (see Login.Account.Status), but with an app password a taken-down one is refused.
+func (s *Service) Authenticate(ctx context.Context, identifier, password string) (Login, error) {
+	begun := time.Now()
+	login, err := s.authenticate(ctx, identifier, password)
+	if errors.Is(err, ErrBadCredentials) {
+		if err := wait(ctx, s.opts.FailureDelay-time.Since(begun)); err != nil {
+			return Login{}, err
+		}
+		return Login{}, refuse(ErrBadCredentials, "Invalid identifier or password")
+	}
+	return login, err
+}
+
+func (s *Service) authenticate(ctx context.Context, identifier, password string) (Login, error) {
+	if len(identifier) > maxIdentifier || len(password) > MaxOldPassword || password == "" {
+		return Login{}, ErrBadCredentials
+	}
+	acct, err := s.byIdentifier(ctx, identifier)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return Login{}, err
+	}
+	if acct != nil && appPasswordForm.MatchString(password) {
+		if login, err := s.appPasswordLogin(ctx, acct, password); !errors.Is(err, ErrBadCredentials) {
+			return login, err
+		}
+	}
+	return s.mainPasswordLogin(ctx, acct, password)
+}
+
+// mainPasswordLogin does the same work for an account without a password and for none at all.
+func (s *Service) mainPasswordLogin(ctx context.Context, acct *store.Account, password string) (Login, error) {
+	stored := ""
+	if acct != nil {
+		stored = acct.PasswordHash
+	}
+	ok, err := s.hasher.verify(ctx, stored, password)
+	if err != nil {
+		return Login{}, err
+	}
+	if !ok || stored == "" {
+		return Login{}, ErrBadCredentials
+	}
+	if outdated(stored) {
+		if err := s.upgrade(ctx, acct, password); err != nil {
+			return Login{}, err
+		}
+	}
+	return Login{Account: acct}, nil
+}
+
+// upgrade replaces a hash of the reference by ours, unless the password was changed meanwhile.
+func (s *Service) upgrade(ctx context.Context, acct *store.Account, password string) error {
+	hash, err := s.hasher.hash(ctx, password)
+	if err != nil {
+		return err
+	}
+	return s.store.Update(ctx, func(tx *store.Tx) error {
+		now, err := tx.AccountByID(ctx, acct.ID)
+		if err != nil || now.PasswordHash != acct.PasswordHash {
+			return err
+		}
+		return tx.SetPasswordHash(ctx, acct.ID, hash)
+	})
+}
+
+func (s *Service) appPasswordLogin(ctx context.Context, acct *store.Account, password string) (Login, error) {
+	all, err := s.store.AppPasswords(ctx, acct.ID)
+	if err != nil {
+		return Login{}, err
+	}
+	found, err := s.matchAppPassword(ctx, acct, all, password)
+	if err != nil {
+		return Login{}, err
+	}
+	if barred(acct) {
+		return Login{}, ErrBadCredentials
+	}
+	return Login{Account: acct, AppPassword: found.Name, Privileged: found.Privileged}, nil
+}
+
+// matchAppPassword finds the app password that was given, or ErrBadCredentials. One that came from the reference is stored in our form.
+func (s *Service) matchAppPassword(ctx context.Context, acct *store.Account, all []store.AppPassword, password string) (store.AppPassword, error) {
+	ours := hashAppPassword(acct.DID, password)
+	var old []store.AppPassword
+	for _, p := range all {
+		if sameHash(p.Hash, ours) {
+			return p, nil
+		}
+		if !strings.HasPrefix(p.Hash, appPrefix) {
+			old = append(old, p)
+		}
+	}
+	i, err := s.hasher.verifyFirst(ctx, old, password)
+	if err != nil {
+		return store.AppPassword{}, err
+	}
+	if i < 0 {
+		return store.AppPassword{}, ErrBadCredentials
+	}
+	found := old[i]
+	return found, s.store.Update(ctx, func(tx *store.Tx) error { return tx.SetAppPasswordHash(ctx, acct.ID, found.Name, ours) })
+}
+
+// byIdentifier finds the account that a sign-in names, or ErrNotFound. The account is nil with any error.
+func (s *Service) byIdentifier(ctx context.Context, identifier string) (*store.Account, error) {
+	id := strings.ToLower(strings.TrimSpace(identifier))
+	var acct *store.Account
+	var err error
+	switch {
+	case strings.HasPrefix(id, "did:"):
+		acct, err = s.store.AccountByDID(ctx, syntax.DID(strings.TrimSpace(identifier)))
+	case strings.Contains(strings.TrimPrefix(id, "@"), "@"):
+		acct, err = s.store.AccountByEmail(ctx, id)
+	default:
+		acct, err = s.store.AccountByHandle(ctx, syntax.Handle(strings.TrimPrefix(id, "@")))
+	}
+	if err != nil {
+		return nil, err
+	}
+	if !acct.DeletedAt.IsZero() {
+		return nil, store.ErrNotFound
+	}
+	return acct, nil
+}
+
+// barred tells whether the moderators shut the account out.
+func barred(a *store.Account) bool { return a.TakedownRef != "" || !a.SuspendedAt.IsZero() }
+
+func wait(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return ctx.Err()
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
