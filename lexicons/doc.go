@@ -8,3 +8,5 @@
 // Messages follow those of the reference implementation ("Input must have the property \"did\""),
 // because people search for them and some clients read them.
 package lexicons
+
+//go:generate node refresh/refresh.mjs

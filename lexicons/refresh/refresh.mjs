@@ -5,7 +5,7 @@
 //   - the lexicons folder of the indigo module, for what the first lacks
 //     (site.standard).
 //
-// Usage, from the top of the repository: node lexicons/refresh/refresh.mjs
+// Usage: make lexicons. It wants node and npm.
 // The output depends on the two versions alone, so a second run changes nothing.
 import { execFileSync } from 'node:child_process'
 import fs from 'node:fs'
@@ -14,7 +14,7 @@ import path from 'node:path'
 
 const API_VERSION = '0.21.0'
 const INDIGO = 'github.com/bluesky-social/indigo'
-const OUT = path.join('lexicons', 'schemas')
+const OUT = path.join(import.meta.dirname, '..', 'schemas')
 
 function run(cmd, args, cwd) {
   return execFileSync(cmd, args, { cwd, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim()
