@@ -5,7 +5,7 @@ import "github.com/ipfs/go-cid"
 // Proof returns the nodes that prove the state of keys in this tree and let a
 // reader undo a change of them: for each key the nodes on the way to it, to the
 // key before it and to the key after it, down to the bottom on both sides, in
-// pre-order and once each. For a change, take the new tree and all its keys
+// pre-order and once each. The top node is always among them. For a change, take the new tree and all its keys
 // (Sync 1.1, covering proofs).
 func (t Tree) Proof(src Source, keys ...string) ([]Block, error) {
 	var blocks []Block
@@ -28,6 +28,7 @@ func (t Tree) Walk(src Source, keys []string, visit func(Block) error, leaf func
 	if err != nil {
 		return err
 	}
+	w.at(root) // also without keys: a reader cannot even enter a tree without its top
 	for _, key := range keys {
 		if err := w.mark(root, key, span{}); err != nil {
 			return err
