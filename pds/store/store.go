@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -22,6 +23,8 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrClosed is returned once Close has been called.
 	ErrClosed = errors.New("store is closed")
+	// ErrUncertain says that the disk failed while a change was written. It is not in force, but may come back when the database is opened anew.
+	ErrUncertain = errors.New("outcome is uncertain")
 	// ErrLocked says that another process has this database open.
 	ErrLocked = errors.New("database is in use by another process")
 )
@@ -82,6 +85,14 @@ type Store struct {
 
 	lastSeq atomic.Int64
 
+	repoLocks keyedLocks // held by whoever changes a repository
+	blobLocks keyedLocks
+	trees     *treeCache
+	clockID   uint // of revs; drawn for each process
+
+	// failAt, set by tests alone, is called at the steps of a write. Its error is the step's.
+	failAt func(step string) error
+
 	wakeMu sync.Mutex
 	wake   chan struct{}         // guarded by wakeMu; closed and replaced after a batch with events
 	taps   []func([]StoredEvent) // guarded by wakeMu; the slice is never changed in place
@@ -100,7 +111,13 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{opts: opts, unlock: unlock, wake: make(chan struct{})}
+	s := &Store{
+		opts:    opts,
+		unlock:  unlock,
+		wake:    make(chan struct{}),
+		trees:   newTreeCache(opts.TreeCacheBytes),
+		clockID: rand.UintN(1024),
+	}
 	if err := s.open(ctx); err != nil {
 		return nil, errors.Join(err, s.closeAll())
 	}
@@ -214,4 +231,12 @@ func nullMicros(t time.Time) sql.NullInt64 {
 // nullString is NULL for "".
 func nullString(s string) sql.NullString {
 	return sql.NullString{String: s, Valid: s != ""}
+}
+
+// fault is a step at which a test may have a write fail, or end the process.
+func (s *Store) fault(step string) error {
+	if s.failAt == nil {
+		return nil
+	}
+	return s.failAt(step)
 }

@@ -153,8 +153,11 @@ func (w *writer) runBatch(batch []*job) {
 				j.err = err
 			}
 		}
-	} else if len(events) > 0 {
-		w.s.lastSeq.Store(events[len(events)-1].Seq)
+	} else {
+		_ = w.s.fault("committed")
+		if len(events) > 0 {
+			w.s.lastSeq.Store(events[len(events)-1].Seq)
+		}
 	}
 	for _, j := range batch {
 		if j.err == nil {
@@ -164,6 +167,7 @@ func (w *writer) runBatch(batch []*job) {
 		}
 		close(j.done)
 	}
+	_ = w.s.fault("answered")
 	if err == nil {
 		w.s.publish(events)
 		w.s.check.committed(len(batch))
@@ -177,8 +181,11 @@ func (w *writer) transact(batch []*job) ([]StoredEvent, error) {
 	}
 	events, err := w.apply(batch)
 	if err == nil {
+		err = w.s.fault("before commit")
+	}
+	if err == nil {
 		if _, err = w.conn.exec("COMMIT"); err != nil {
-			err = fmt.Errorf("commit transaction: %w", err)
+			err = fmt.Errorf("commit transaction: %w: %w", ErrUncertain, err)
 		}
 	}
 	if err != nil {

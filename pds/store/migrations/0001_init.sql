@@ -63,7 +63,7 @@ CREATE TABLE preference (
   PRIMARY KEY (account, id)
 ) STRICT, WITHOUT ROWID;
 
--- Repositories. The records are the repository; the tree is a function of them.
+-- Repositories. The records are the repository; the tree is a function of them. CIDs are in their binary form.
 
 CREATE TABLE repo (
   account INTEGER PRIMARY KEY,
@@ -80,11 +80,13 @@ CREATE TABLE record (
   account      INTEGER NOT NULL,
   path         TEXT NOT NULL,                 -- collection/rkey, in the byte order of the tree
   cid          BLOB NOT NULL,
-  rev          TEXT NOT NULL,
+  rev          TEXT NOT NULL,                 -- of the commit that last wrote it
+  subject      TEXT,                          -- what a like, repost, follow or block is about, for the duplicate rule
   takedown_ref TEXT,
-  body         BLOB NOT NULL,
+  body         BLOB NOT NULL,                 -- last, so that a scan of the columns before it reads no overflow pages
   PRIMARY KEY (account, path)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX record_subject ON record (account, subject, path) WHERE subject IS NOT NULL;
 
 CREATE TABLE outline (                        -- a cache of the upper layers of large trees, checked against the head when read
   account INTEGER NOT NULL,
@@ -94,18 +96,10 @@ CREATE TABLE outline (                        -- a cache of the upper layers of 
   PRIMARY KEY (account, path)
 ) STRICT, WITHOUT ROWID;
 
-CREATE TABLE collection (
+CREATE TABLE collection (                     -- which accounts have records in which collection
   collection TEXT NOT NULL,
   account    INTEGER NOT NULL,
   PRIMARY KEY (collection, account)
-) STRICT, WITHOUT ROWID;
-
-CREATE TABLE subject (                        -- backlinks, for the duplicate rule of likes, reposts, follows and blocks
-  account    INTEGER NOT NULL,
-  collection TEXT NOT NULL,
-  subject    TEXT NOT NULL,
-  rkey       TEXT NOT NULL,
-  PRIMARY KEY (account, collection, subject, rkey)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE blob (
@@ -118,8 +112,9 @@ CREATE TABLE blob (
   takedown_ref TEXT,
   PRIMARY KEY (account, cid)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX blob_unreferenced ON blob (created_at) WHERE referenced = 0;
 
-CREATE TABLE blob_ref (
+CREATE TABLE blob_ref (                       -- which records refer to which blobs, whether or not the blob is here
   account INTEGER NOT NULL,
   path    TEXT NOT NULL,
   cid     BLOB NOT NULL,

@@ -1,0 +1,59 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"time"
+)
+
+// Job is work that must survive a restart.
+type Job struct {
+	ID       int64
+	Kind     string
+	Payload  string // JSON
+	RunAt    time.Time
+	Attempts int    // that failed
+	Error    string // of the last attempt
+}
+
+// AddJob adds work to be done at runAt or later, as part of the transaction.
+func (tx *Tx) AddJob(ctx context.Context, kind, payload string, runAt time.Time) error {
+	_, err := tx.exec(ctx, "INSERT INTO job (kind, payload, run_at) VALUES (?, ?, ?)", kind, payload, micros(runAt))
+	if err != nil {
+		return fmt.Errorf("add job %s: %w", kind, err)
+	}
+	return nil
+}
+
+// DueJobs lists the jobs whose time has come, the longest waiting first, at most limit.
+func (s *Store) DueJobs(ctx context.Context, now time.Time, limit int) ([]Job, error) {
+	const query = "SELECT id, kind, payload, run_at, attempts, error FROM job WHERE run_at <= ? ORDER BY run_at, id LIMIT ?"
+	rows, err := s.read.query(ctx, query, micros(now), limit)
+	return collect(rows, err, func(rows *sql.Rows, j *Job) error {
+		var at int64
+		var text sql.NullString
+		if err := rows.Scan(&j.ID, &j.Kind, &j.Payload, &at, &j.Attempts, &text); err != nil {
+			return err
+		}
+		j.RunAt, j.Error = fromMicros(at), text.String
+		return nil
+	})
+}
+
+// FinishJob removes a job that is done. That it is gone already is no error.
+func (s *Store) FinishJob(ctx context.Context, id int64) error {
+	return s.Update(ctx, func(tx *Tx) error {
+		_, err := tx.exec(ctx, "DELETE FROM job WHERE id = ?", id)
+		return err
+	})
+}
+
+// RetryJob notes that an attempt failed with cause and when to try again.
+func (s *Store) RetryJob(ctx context.Context, id int64, runAt time.Time, cause error) error {
+	return s.Update(ctx, func(tx *Tx) error {
+		const update = "UPDATE job SET attempts = attempts + 1, run_at = ?, error = ? WHERE id = ?"
+		_, err := tx.exec(ctx, update, micros(runAt), cause.Error(), id)
+		return err
+	})
+}
