@@ -1,0 +1,130 @@
+package auth
+
+import (
+	"context"
+
+	"github.com/bluesky-social/indigo/atproto/syntax"
+
+	"perch/pds/store"
+	"perch/repo"
+)
+
+// Kind is what a caller has shown.
+type Kind int
+
+// The kinds. The zero Kind is nobody.
+const (
+	Nobody  Kind = iota
+	Session      // an access token
+	Refresh      // a refresh token
+	Admin        // the admin password
+	Service      // a token signed by the key of the account DID
+)
+
+// Scope of a session token.
+type Scope string
+
+// The scopes of the reference.
+const (
+	ScopeAccess            Scope = "com.atproto.access"
+	ScopeAppPass           Scope = "com.atproto.appPass"
+	ScopeAppPassPrivileged Scope = "com.atproto.appPassPrivileged"
+	ScopeTakendown         Scope = "com.atproto.takendown" // signed in only to leave
+	ScopeRefresh           Scope = "com.atproto.refresh"
+)
+
+// Principal is who makes a request. The zero Principal is nobody.
+type Principal struct {
+	Kind  Kind
+	DID   syntax.DID // of the account, or of the signer of a service token; "" for Nobody and Admin
+	Scope Scope      // of a session or refresh token
+
+	// Account is the account here; nil for Nobody, Admin, and service tokens of people who have none. It is shared: never change it.
+	Account *store.Account
+	// SessionID is the id of the session: of a refresh token always, of an access token unless it cannot be refreshed.
+	SessionID string
+	// Method is the lxm of a service token.
+	Method syntax.NSID
+}
+
+type contextKey struct{}
+
+// From returns who makes the request; the zero Principal when nobody signed in, or no access function ran.
+func From(ctx context.Context) Principal {
+	p, _ := ctx.Value(contextKey{}).(Principal)
+	return p
+}
+
+// NewContext returns a context that carries the Principal.
+func NewContext(ctx context.Context, p Principal) context.Context {
+	return context.WithValue(ctx, contextKey{}, p)
+}
+
+// IsAdmin tells whether the admin password was shown.
+func (p Principal) IsAdmin() bool { return p.Kind == Admin }
+
+// IsFull tells whether the main password was shown: full access to the account.
+func (p Principal) IsFull() bool { return p.Kind == Session && p.Scope == ScopeAccess }
+
+// IsPrivileged tells whether direct messages and the like are open: full access, or a privileged app password.
+func (p Principal) IsPrivileged() bool {
+	return p.IsFull() || p.Kind == Session && p.Scope == ScopeAppPassPrivileged
+}
+
+// IsAppPassword tells whether an app password was shown.
+func (p Principal) IsAppPassword() bool {
+	return p.Kind == Session && (p.Scope == ScopeAppPass || p.Scope == ScopeAppPassPrivileged)
+}
+
+// IsTakendown tells whether the session is good only for leaving.
+func (p Principal) IsTakendown() bool { return p.Kind == Session && p.Scope == ScopeTakendown }
+
+// MaySee tells whether the caller may read an account's repository although it is not active: its owner, and the admin.
+func (p Principal) MaySee(did syntax.DID) bool {
+	return p.Kind == Admin || p.Kind == Session && did != "" && p.DID == did
+}
+
+// MayWrite is the one place that decides about changes of a repository: may the caller create, update or delete records of the collection in
+// the repository of did? Errors: ErrAuthMissing, ErrWrongRepo, ErrInvalidToken for a session without the right, ErrAccountTakedown,
+// ErrAccountDeactivated.
+func (p Principal) MayWrite(did syntax.DID, collection syntax.NSID, action repo.Action) error {
+	switch {
+	case p.Kind == Nobody:
+		return ErrAuthMissing
+	case p.Kind != Session:
+		return ErrAuthRequired
+	case did == "" || p.DID != did:
+		return ErrWrongRepo
+	}
+	if p.Account != nil {
+		if err := refuseInactive(p.Account, nil); err != nil {
+			return err
+		}
+	}
+	if p.Scope == ScopeTakendown || collection == "" {
+		return ErrInvalidToken.with("Bad token scope")
+	}
+	switch action {
+	case repo.Create, repo.Update, repo.Delete, repo.Put:
+		return nil // passwords of every kind give all records; permissions by collection come with OAuth
+	}
+	return ErrInvalidToken.with("Bad token scope")
+}
+
+// MayCall tells whether a service token for the method may be made for the caller, or the request be passed on in the caller's name. An empty
+// method stands for a token that is not bound to one. Errors: ErrAuthMissing, ErrInvalidToken.
+func (p Principal) MayCall(method syntax.NSID) error {
+	if p.Kind != Session {
+		return ErrAuthMissing
+	}
+	if IsProtected(method) {
+		return ErrInvalidToken.with("Bad token method")
+	}
+	if p.Scope == ScopeTakendown && !sameMethod(method, methodCreateAccount) {
+		return ErrInvalidToken.with("Bad token scope")
+	}
+	if IsPrivileged(method) && !p.IsPrivileged() && p.Scope != ScopeTakendown {
+		return ErrInvalidToken.with("Bad token method")
+	}
+	return nil
+}
