@@ -103,6 +103,9 @@ func ErrorFrame(name, message string) []byte {
 	return b
 }
 
+// Header is the header with which every frame of the kind begins.
+func Header(kind Kind) []byte { return header("#" + string(kind)) }
+
 // header is {"t": kind, "op": 1} in canonical order. There is room behind it for a small payload.
 func header(kind string) []byte {
 	b := append(make([]byte, 0, 256), 0xa2, 0x61, 't')
@@ -129,7 +132,7 @@ var placeholder = func() int64 {
 // newEvent encodes header and msg, and finds the seq. size is an estimate of the payload's size in bytes.
 func newEvent(kind Kind, t time.Time, msg cbg.CBORMarshaler, size int) (Event, error) {
 	b := bytes.NewBuffer(make([]byte, 0, 32+size))
-	b.Write(header("#" + string(kind)))
+	b.Write(Header(kind))
 	if err := msg.MarshalCBOR(b); err != nil {
 		return Event{}, fmt.Errorf("encode #%s: %w", kind, err)
 	}

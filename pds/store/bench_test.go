@@ -1,0 +1,122 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/bluesky-social/indigo/atproto/syntax"
+
+	"perch/repo"
+)
+
+// cpuTime is the processor time this process has used.
+func cpuTime() time.Duration {
+	var ru syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &ru)
+	return time.Duration(ru.Utime.Nano() + ru.Stime.Nano())
+}
+
+// post is like what clients write: some 250 bytes in a collection, keyed by time.
+func post(n int64) repo.Write {
+	rkey := repo.NextRev("", time.UnixMicro(1_700_000_000_000_000+n*997), uint(n)).String()
+	return writeOf(repo.Create, postNSID, rkey, map[string]any{
+		"$type": postNSID.String(), "createdAt": "2026-01-01T00:00:00.000Z", "langs": []any{"en"},
+		"text": "The quick brown fox jumps over the lazy dog, and does it again and again until there are 150 letters or so in this post " + strconv.FormatInt(n, 10),
+	})
+}
+
+// fill commits n posts in batches.
+func (r *testRepo) fill(t testing.TB, n int) {
+	t.Helper()
+	for i := 0; i < n; i += repo.MaxOps {
+		writes := make([]repo.Write, 0, repo.MaxOps)
+		for k := i; k < min(n, i+repo.MaxOps); k++ {
+			writes = append(writes, post(int64(k)))
+		}
+		r.mustCommit(t, writes...)
+	}
+}
+
+func BenchmarkCommit(b *testing.B) {
+	for _, accounts := range []int{1, 64} {
+		for _, callers := range []int{1, 8, 64} {
+			b.Run(fmt.Sprintf("accounts=%d/callers=%d", accounts, callers), func(b *testing.B) {
+				s := openTest(b)
+				repos := make([]*testRepo, accounts)
+				for i := range repos {
+					repos[i] = newRepo(b, s, fmt.Sprintf("user%d", i))
+					repos[i].fill(b, 1000)
+				}
+				benchCommits(b, repos, callers)
+			})
+		}
+	}
+}
+
+func benchCommits(b *testing.B, repos []*testRepo, callers int) {
+	var next atomic.Int64
+	next.Store(1_000_000)
+	runtime.GC()
+	b.ResetTimer()
+	cpu, left := cpuTime(), atomic.Int64{}
+	left.Store(int64(b.N))
+	var wg sync.WaitGroup
+	for range callers {
+		wg.Go(func() {
+			for left.Add(-1) >= 0 {
+				n := next.Add(1)
+				if _, err := repos[n%int64(len(repos))].commit(post(n)); err != nil {
+					b.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	b.ReportMetric(float64(cpuTime()-cpu)/float64(time.Microsecond)/float64(b.N), "cpu-µs/op")
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "commits/s")
+}
+
+// BenchmarkLargeRepo writes to one large repository; PERCH_BENCH_RECORDS sets its size.
+func BenchmarkLargeRepo(b *testing.B) {
+	size := 20_000
+	if n, err := strconv.Atoi(os.Getenv("PERCH_BENCH_RECORDS")); err == nil {
+		size = n
+	}
+	ctx := context.Background()
+	s := openTest(b)
+	r := newRepo(b, s, "large")
+	start := time.Now()
+	r.fill(b, size)
+	b.Logf("%d records in %v", size, time.Since(start).Round(time.Millisecond))
+	random := func() repo.Write {
+		n := time.Now().UnixNano()
+		return writeOf(repo.Create, postNSID, syntax.TID(repo.NextRev("", time.UnixMicro(1_700_000_000_000_000+n%(int64(size)*997)), uint(n))).String(),
+			map[string]any{"text": "x"})
+	}
+	b.Run("warm", func(b *testing.B) {
+		for b.Loop() {
+			r.mustCommit(b, random())
+		}
+	})
+	b.Run("cold", func(b *testing.B) {
+		for b.Loop() {
+			s.trees.drop(r.id)
+			r.mustCommit(b, random())
+		}
+	})
+	b.Run("cold without outline", func(b *testing.B) {
+		for b.Loop() {
+			s.trees.drop(r.id)
+			_ = s.Update(ctx, func(tx *Tx) error { _, err := tx.exec(ctx, "UPDATE repo SET outline = 0"); return err })
+			r.mustCommit(b, random())
+		}
+	})
+}
