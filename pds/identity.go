@@ -1,0 +1,107 @@
+package pds
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+
+	"github.com/bluesky-social/indigo/atproto/syntax"
+
+	"perch/identity"
+	"perch/pds/store"
+	"perch/xrpc"
+)
+
+type handleParams struct {
+	Handle string `query:"handle"`
+}
+
+// resolveHandle answers for accounts of this server from the database, and asks the network for all others.
+func (s *Server) resolveHandle(ctx context.Context, p *handleParams) (*didOnly, error) {
+	handle, err := syntax.ParseHandle(p.Handle)
+	if err != nil {
+		return nil, xrpc.InvalidRequest("handle is not a valid handle: %.300q", p.Handle)
+	}
+	handle = handle.Normalize()
+	did, err := s.accountOfHandle(ctx, handle)
+	if err == nil {
+		return &didOnly{DID: did}, nil
+	}
+	if !errors.Is(err, store.ErrNotFound) {
+		return nil, err
+	}
+	if !s.cfg.IsServiceHandle(handle) {
+		did, err = s.identity.ResolveHandle(ctx, handle)
+	}
+	if err != nil {
+		return nil, &xrpc.Error{Status: 400, Name: "HandleNotFound", Message: "Unable to resolve handle", Err: err}
+	}
+	return &didOnly{DID: did}, nil
+}
+
+// accountOfHandle finds the active account of this server with the handle, or store.ErrNotFound.
+func (s *Server) accountOfHandle(ctx context.Context, handle syntax.Handle) (syntax.DID, error) {
+	acct, err := s.store.AccountByHandle(ctx, handle)
+	if err != nil {
+		return "", err
+	}
+	if !acct.Active() {
+		return "", store.ErrNotFound
+	}
+	return acct.DID, nil
+}
+
+type resolveDIDOutput struct {
+	DIDDoc json.RawMessage `json:"didDoc"`
+}
+
+func (s *Server) resolveDID(ctx context.Context, p *didParams) (*resolveDIDOutput, error) {
+	doc, err := s.identity.ResolveDID(ctx, p.DID)
+	if err != nil {
+		return nil, identityError(err)
+	}
+	return &resolveDIDOutput{DIDDoc: doc.Raw}, nil
+}
+
+type identifierParams struct {
+	Identifier syntax.AtIdentifier `query:"identifier"`
+}
+
+type identityInfo struct {
+	DID    syntax.DID      `json:"did"`
+	Handle syntax.Handle   `json:"handle"`
+	DIDDoc json.RawMessage `json:"didDoc"`
+}
+
+func (s *Server) resolveIdentity(ctx context.Context, p *identifierParams) (*identityInfo, error) {
+	id, err := s.identity.Lookup(ctx, p.Identifier)
+	if err != nil {
+		return nil, identityError(err)
+	}
+	return &identityInfo{DID: id.DID, Handle: id.Handle, DIDDoc: id.Doc.Raw}, nil
+}
+
+type identifierInput struct {
+	Identifier syntax.AtIdentifier `json:"identifier"`
+}
+
+// refreshIdentity looks the identity up again, past every cache.
+func (s *Server) refreshIdentity(ctx context.Context, in *identifierInput) (*identityInfo, error) {
+	s.identity.Purge(in.Identifier)
+	return s.resolveIdentity(ctx, &identifierParams{Identifier: in.Identifier})
+}
+
+// identityError gives the errors of a look-up the names of the identity lexicons.
+func identityError(err error) error {
+	name := "DidNotFound"
+	switch {
+	case errors.Is(err, identity.ErrHandleNotFound):
+		name = "HandleNotFound"
+	case errors.Is(err, identity.ErrTombstoned):
+		name = "DidDeactivated"
+	case errors.Is(err, identity.ErrNotFound), errors.Is(err, identity.ErrUnsupportedMethod):
+	default:
+		return &xrpc.Error{Status: 502, Name: "UpstreamFailure", Message: "The identity could not be looked up just now. Try again later.", Err: err}
+	}
+	return &xrpc.Error{Status: 400, Name: name, Message: err.Error(), Err: err}
+}

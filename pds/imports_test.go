@@ -1,0 +1,83 @@
+package pds
+
+import (
+	"encoding/json"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// allowedImports is the architecture: which of our packages each package may import. ARCHITECTURE.md shows it as a picture.
+var allowedImports = map[string][]string{
+	"cmd/perch":    {"pds", "pds/seal", "pds/store"},
+	"pds":          {"identity", "identity/plc", "lexicons", "pds/account", "pds/auth", "pds/blob", "pds/event", "pds/firehose", "pds/proxy", "pds/relay", "pds/seal", "pds/store", "repo", "repo/mst", "xrpc"},
+	"pds/store":    {"pds/event", "repo", "repo/mst"},
+	"pds/event":    {"repo"},
+	"pds/firehose": {"pds/event", "pds/store"},
+	"pds/account":  {"pds/seal", "pds/store", "repo"},
+	"pds/auth":     {"identity", "pds/account", "pds/store", "repo"},
+	"pds/seal":     {},
+	"pds/blob":     {"repo"},
+	"pds/proxy":    {"identity"},
+	"pds/relay":    {},
+	"repo":         {"repo/mst"},
+	"repo/mst":     {},
+	"identity":     {"identity/plc"},
+	"identity/plc": {},
+	"xrpc":         {"lexicons"},
+	"lexicons":     {},
+}
+
+// forbiddenDeps must not be linked into the program at all: they would bring cgo, global side effects or known defects.
+var forbiddenDeps = []string{
+	"github.com/golang-jwt/jwt",
+	"github.com/bluesky-social/indigo/atproto/auth",
+	"github.com/bluesky-social/indigo/atproto/repo",
+	"github.com/bluesky-social/indigo/events",
+	"github.com/bluesky-social/indigo/carstore",
+	"github.com/bluesky-social/indigo/repomgr",
+	"github.com/bluesky-social/indigo/xrpc",
+	"github.com/mattn/go-sqlite3",
+}
+
+func TestImportsFollowTheArchitecture(t *testing.T) {
+	out, err := exec.Command("go", "list", "-json=ImportPath,Imports", "perch/...").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	for dec := json.NewDecoder(strings.NewReader(string(out))); dec.More(); {
+		var pkg struct {
+			ImportPath string
+			Imports    []string
+		}
+		if err := dec.Decode(&pkg); err != nil {
+			t.Fatal(err)
+		}
+		name := strings.TrimPrefix(pkg.ImportPath, "perch/")
+		allowed, known := allowedImports[name]
+		if !known && !strings.HasPrefix(name, "lexicons/") {
+			t.Errorf("package %s is not in the table of allowed imports: say here what it may import", name)
+			continue
+		}
+		for _, imp := range pkg.Imports {
+			if dep, ours := strings.CutPrefix(imp, "perch/"); ours && !slices.Contains(allowed, dep) {
+				t.Errorf("%s imports %s, which the architecture does not allow", name, dep)
+			}
+		}
+	}
+}
+
+func TestForbiddenDependencies(t *testing.T) {
+	out, err := exec.Command("go", "list", "-deps", "perch/cmd/perch").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	for dep := range strings.Lines(string(out)) {
+		for _, bad := range forbiddenDeps {
+			if dep = strings.TrimSpace(dep); dep == bad || strings.HasPrefix(dep, bad+"/") {
+				t.Errorf("the program links %s", dep)
+			}
+		}
+	}
+}

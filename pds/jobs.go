@@ -1,0 +1,119 @@
+package pds
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/ipfs/go-cid"
+
+	"perch/pds/store"
+)
+
+// The rhythm of work in the background.
+const (
+	jobInterval   = 5 * time.Second
+	jobBatch      = 100
+	jobRetryMin   = 30 * time.Second
+	jobRetryMax   = 6 * time.Hour
+	sweepInterval = time.Hour
+	sweepBatch    = 500
+	// uploadLifetime is how long an upload waits for a record that refers to it (spec-checklist BLB-05).
+	uploadLifetime = 24 * time.Hour
+)
+
+// work does the jobs that must survive a restart, and sweeps up what nobody came back for, until ctx ends.
+func (s *Server) work(ctx context.Context) {
+	jobs, sweeps := time.NewTicker(jobInterval), time.NewTicker(sweepInterval)
+	defer jobs.Stop()
+	defer sweeps.Stop()
+	s.sweep(ctx)
+	for {
+		s.runJobs(ctx)
+		select {
+		case <-ctx.Done():
+			return
+		case <-jobs.C:
+		case <-sweeps.C:
+			s.sweep(ctx)
+		}
+	}
+}
+
+func (s *Server) runJobs(ctx context.Context) {
+	for ctx.Err() == nil {
+		due, err := s.store.DueJobs(ctx, time.Now(), jobBatch)
+		if err != nil {
+			s.log.ErrorContext(ctx, "list jobs", "err", err)
+			return
+		}
+		for _, j := range due {
+			s.runJob(ctx, j)
+		}
+		if len(due) < jobBatch {
+			return
+		}
+	}
+}
+
+func (s *Server) runJob(ctx context.Context, j store.Job) {
+	err := s.doJob(ctx, j)
+	if err == nil {
+		err = s.store.FinishJob(ctx, j.ID)
+	} else {
+		s.log.WarnContext(ctx, "job", "kind", j.Kind, "id", j.ID, "attempts", j.Attempts+1, "err", err)
+		wait := min(jobRetryMin<<min(j.Attempts, 16), jobRetryMax)
+		err = s.store.RetryJob(ctx, j.ID, time.Now().Add(wait), err)
+	}
+	if err != nil && ctx.Err() == nil {
+		s.log.ErrorContext(ctx, "note the end of a job", "kind", j.Kind, "id", j.ID, "err", err)
+	}
+}
+
+func (s *Server) doJob(ctx context.Context, j store.Job) error {
+	switch j.Kind {
+	case store.JobDeleteBlob:
+		return s.deleteBlobBytes(ctx, j.Payload)
+	}
+	return fmt.Errorf("no such kind of job: %s", j.Kind)
+}
+
+// deleteBlobBytes removes the file of a blob whose row is gone, unless it was uploaded again meanwhile.
+func (s *Server) deleteBlobBytes(ctx context.Context, payload string) error {
+	var job store.BlobJob
+	if err := json.Unmarshal([]byte(payload), &job); err != nil {
+		return err
+	}
+	c, err := cid.Decode(job.CID)
+	if err != nil {
+		return err
+	}
+	unlock := s.store.LockBlobs(job.Account)
+	defer unlock()
+	_, err = s.store.Blob(ctx, job.Account, c)
+	if errors.Is(err, store.ErrNotFound) {
+		return s.blobs.Delete(job.DID, c)
+	}
+	return err
+}
+
+func (s *Server) sweep(ctx context.Context) {
+	before := time.Now().Add(-uploadLifetime)
+	for ctx.Err() == nil {
+		n, err := s.store.SweepBlobs(ctx, before, sweepBatch)
+		if err != nil {
+			s.log.ErrorContext(ctx, "sweep uploads", "err", err)
+		}
+		if err != nil || n < sweepBatch {
+			break
+		}
+	}
+	if err := s.blobs.RemoveTemp(before); err != nil {
+		s.log.ErrorContext(ctx, "sweep unfinished uploads", "err", err)
+	}
+	if err := s.accounts.SweepSessions(ctx); err != nil && ctx.Err() == nil {
+		s.log.ErrorContext(ctx, "sweep sessions", "err", err)
+	}
+}

@@ -1,0 +1,112 @@
+package pds
+
+import (
+	"encoding/json"
+	"html/template"
+	"net"
+	"net/http"
+	"strings"
+
+	"github.com/bluesky-social/indigo/atproto/syntax"
+)
+
+// robots lets crawlers in: everything public here is public by design.
+const robots = "# Crawling the public API is allowed\nUser-agent: *\nAllow: /\n"
+
+var homePage = template.Must(template.New("home").Parse(`<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{{.Name}}</title>
+<style>
+  :root { color-scheme: light dark; font: 1rem/1.5 system-ui, sans-serif }
+  body { max-width: 36rem; margin: 12vh auto; padding: 0 1rem }
+  code { background: #8882; padding: .1em .3em; border-radius: .2em }
+</style>
+<h1>{{.Name}}</h1>
+<p>This is an <a href="https://atproto.com">AT Protocol</a> personal data server: accounts live here, and apps such as
+<a href="https://bsky.app">Bluesky</a> sign in to them. Use <code>{{.URL}}</code> as the hosting provider when you sign in.</p>
+<p>{{if .Invite}}New accounts need an invite code.{{else}}Sign-up is open.{{end}}{{if .Contact}} Questions go to
+<a href="mailto:{{.Contact}}">{{.Contact}}</a>.{{end}}</p>
+<p>{{if .Terms}}<a href="{{.Terms}}">Terms of service</a> {{end}}{{if .Privacy}}<a href="{{.Privacy}}">Privacy policy</a> {{end}}Runs on Perch {{.Version}}.</p>
+</html>
+`))
+
+// home is the page that a person sees who opens the server's address in a browser.
+func (s *Server) home(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'")
+	h.Set("X-Content-Type-Options", "nosniff")
+	err := homePage.Execute(w, map[string]any{
+		"Name":    s.cfg.DisplayName(),
+		"URL":     s.cfg.PublicURL(),
+		"Invite":  s.cfg.InviteRequired,
+		"Contact": s.cfg.ContactEmailAddress,
+		"Terms":   s.cfg.TermsOfServiceURL,
+		"Privacy": s.cfg.PrivacyPolicyURL,
+		"Version": s.version(),
+	})
+	if err != nil {
+		s.log.WarnContext(r.Context(), "write home page", "err", err)
+	}
+}
+
+func (s *Server) robots(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	_, _ = w.Write([]byte(robots))
+}
+
+// health answers /xrpc/_health: the version, and 503 when the database does not answer.
+func (s *Server) health(w http.ResponseWriter, r *http.Request) {
+	out := map[string]string{"version": s.version()}
+	status := http.StatusOK
+	if err := s.store.Ping(r.Context()); err != nil {
+		s.log.ErrorContext(r.Context(), "health check", "err", err)
+		status, out["error"] = http.StatusServiceUnavailable, "Service Unavailable"
+	}
+	writeJSON(w, status, out)
+}
+
+// didDocument serves the document of the server's own did:web, so that others can resolve the audience of service tokens.
+func (s *Server) didDocument(w http.ResponseWriter, _ *http.Request) {
+	did := s.cfg.ServiceDID()
+	writeJSON(w, http.StatusOK, map[string]any{
+		"@context": []string{"https://www.w3.org/ns/did/v1"},
+		"id":       did,
+		"service": []map[string]string{{
+			"id":              "#atproto_pds",
+			"type":            "AtprotoPersonalDataServer",
+			"serviceEndpoint": s.cfg.PublicURL(),
+		}},
+	})
+}
+
+// atprotoDID answers the HTTPS method of handle resolution for handles of this server, by the Host that was asked.
+func (s *Server) atprotoDID(w http.ResponseWriter, r *http.Request) {
+	host := r.Host
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	handle, err := syntax.ParseHandle(strings.ToLower(host))
+	if err == nil {
+		acct, err := s.store.AccountByHandle(r.Context(), handle)
+		if err == nil && acct.Active() {
+			w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+			_, _ = w.Write([]byte(acct.DID))
+			return
+		}
+	}
+	http.Error(w, "User not found", http.StatusNotFound)
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		http.Error(w, `{"error":"InternalServerError"}`, http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = w.Write(b)
+}

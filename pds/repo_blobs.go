@@ -1,0 +1,99 @@
+package pds
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+
+	"perch/pds/auth"
+	"perch/pds/blob"
+	"perch/pds/store"
+	"perch/xrpc"
+)
+
+// uploadBlob streams the body to disk. The blob stays private until a record refers to it, and goes after a day if none does.
+func (s *Server) uploadBlob(w http.ResponseWriter, r *http.Request) error {
+	ctx := r.Context()
+	acct, err := s.store.AccountByDID(ctx, auth.From(ctx).DID)
+	if err != nil {
+		return err
+	}
+	if acct.TakedownRef != "" {
+		return auth.ErrAccountTakedown
+	}
+	up, err := s.blobs.Write(ctx, acct.DID, r.Body, r.Header.Get("Content-Type"), s.cfg.BlobUploadLimit)
+	if err != nil {
+		return err
+	}
+	defer up.Discard()
+	if r.ContentLength >= 0 && up.Size != r.ContentLength {
+		return xrpc.InvalidRequest("The body held %d bytes, but Content-Length said %d", up.Size, r.ContentLength)
+	}
+	meta, err := s.keepBlob(ctx, acct, up)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	return json.NewEncoder(w).Encode(map[string]any{"blob": blobRefJSON(meta)})
+}
+
+// keepBlob makes an upload permanent: bytes first, row second, so that a row never lacks its bytes. A blob that is there already stays as it is.
+func (s *Server) keepBlob(ctx context.Context, acct *store.Account, up *blob.Upload) (store.Blob, error) {
+	unlock := s.store.LockBlobs(acct.ID)
+	defer unlock()
+	old, err := s.store.Blob(ctx, acct.ID, up.CID)
+	switch {
+	case err == nil && old.TakedownRef != "":
+		return store.Blob{}, &xrpc.Error{Status: 400, Name: "InvalidRequest", Message: "Blob has been takendown, cannot re-upload"}
+	case err != nil && !errors.Is(err, store.ErrNotFound):
+		return store.Blob{}, err
+	}
+	if err := up.Keep(); err != nil {
+		return store.Blob{}, err
+	}
+	return s.store.PutBlob(ctx, acct.ID, store.Blob{CID: up.CID, MimeType: up.MimeType, Size: up.Size})
+}
+
+func blobRefJSON(b store.Blob) map[string]any {
+	return map[string]any{
+		"$type":    "blob",
+		"ref":      map[string]string{"$link": b.CID.String()},
+		"mimeType": b.MimeType,
+		"size":     b.Size,
+	}
+}
+
+type listMissingBlobsOutput struct {
+	Cursor string            `json:"cursor,omitempty"`
+	Blobs  []missingBlobJSON `json:"blobs"`
+}
+
+type missingBlobJSON struct {
+	CID       string `json:"cid"`
+	RecordURI string `json:"recordUri"`
+}
+
+func (s *Server) listMissingBlobs(ctx context.Context, p *pageParams) (*listMissingBlobsOutput, error) {
+	acct, err := s.store.AccountByDID(ctx, auth.From(ctx).DID)
+	if err != nil {
+		return nil, err
+	}
+	after, err := blobCursor(p.Cursor)
+	if err != nil {
+		return nil, err
+	}
+	missing, err := s.store.MissingBlobs(ctx, acct.ID, after, int(p.Limit)+1)
+	if err != nil {
+		return nil, err
+	}
+	out := &listMissingBlobsOutput{Blobs: make([]missingBlobJSON, 0, len(missing))}
+	for i, m := range missing {
+		if i == int(p.Limit) {
+			out.Cursor = out.Blobs[i-1].CID
+			break
+		}
+		out.Blobs = append(out.Blobs, missingBlobJSON{CID: m.CID.String(), RecordURI: recordURI(acct.DID, m.Path)})
+	}
+	return out, nil
+}

@@ -1,0 +1,176 @@
+package pds
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"strconv"
+
+	"github.com/bluesky-social/indigo/atproto/syntax"
+
+	"perch/identity"
+	"perch/pds/store"
+	"perch/repo"
+	"perch/xrpc"
+)
+
+type getRecordParams struct {
+	Repo       syntax.AtIdentifier `query:"repo"`
+	Collection syntax.NSID         `query:"collection"`
+	RKey       syntax.RecordKey    `query:"rkey"`
+	CID        string              `query:"cid"`
+}
+
+// recordOutput is one record as getRecord and listRecords show it. Its JSON is written straight from the stored CBOR.
+type recordOutput struct {
+	did  syntax.DID
+	path string
+	cid  string
+	body []byte
+	json []byte // the whole answer, when another service gave it
+}
+
+// AppendJSON appends {"uri","cid","value"}.
+func (o *recordOutput) AppendJSON(dst []byte) ([]byte, error) {
+	if o.json != nil {
+		return append(dst, o.json...), nil
+	}
+	dst = append(dst, `{"uri":"at://`...)
+	dst = append(dst, o.did...)
+	dst = append(dst, '/')
+	dst = append(dst, o.path...)
+	dst = append(dst, `","cid":"`...)
+	dst = append(dst, o.cid...)
+	dst = append(dst, `","value":`...)
+	dst, err := repo.AppendJSON(dst, o.body)
+	return append(dst, '}'), err
+}
+
+func (s *Server) getRecord(ctx context.Context, p *getRecordParams) (*recordOutput, error) {
+	acct, err := s.localAccount(ctx, p.Repo)
+	if errors.Is(err, store.ErrNotFound) || err == nil && !acct.Active() {
+		return s.foreignRecord(ctx, p)
+	}
+	if err != nil {
+		return nil, err
+	}
+	path := p.Collection.String() + "/" + p.RKey.String()
+	rec, err := s.store.Record(ctx, acct.ID, path)
+	switch {
+	case errors.Is(err, store.ErrNotFound), err == nil && rec.TakedownRef != "":
+		return nil, recordNotFound(acct.DID, path)
+	case err != nil:
+		return nil, err
+	case p.CID != "" && p.CID != rec.CID.String():
+		return nil, recordNotFound(acct.DID, path)
+	}
+	return &recordOutput{did: acct.DID, path: path, cid: rec.CID.String(), body: rec.Body}, nil
+}
+
+func recordNotFound(did syntax.DID, path string) error {
+	return &xrpc.Error{Status: 400, Name: "RecordNotFound", Message: "Could not locate record: " + recordURI(did, path)}
+}
+
+type listRecordsParams struct {
+	Repo       syntax.AtIdentifier `query:"repo"`
+	Collection syntax.NSID         `query:"collection"`
+	Limit      int64               `query:"limit"`
+	Cursor     string              `query:"cursor"`
+	Reverse    bool                `query:"reverse"`
+}
+
+type listRecordsOutput struct {
+	cursor  string
+	records []recordOutput
+}
+
+// AppendJSON appends {"cursor","records"}; the cursor is left out on the last page.
+func (o *listRecordsOutput) AppendJSON(dst []byte) (_ []byte, err error) {
+	dst = append(dst, '{')
+	if o.cursor != "" {
+		dst = append(dst, `"cursor":`...)
+		dst = strconv.AppendQuote(dst, o.cursor)
+		dst = append(dst, ',')
+	}
+	dst = append(dst, `"records":[`...)
+	for i := range o.records {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		if dst, err = o.records[i].AppendJSON(dst); err != nil {
+			return dst, err
+		}
+	}
+	return append(dst, `]}`...), nil
+}
+
+func (s *Server) listRecords(ctx context.Context, p *listRecordsParams) (*listRecordsOutput, error) {
+	acct, err := s.readableRepo(ctx, p.Repo)
+	if err != nil {
+		return nil, err
+	}
+	if p.Cursor != "" {
+		if _, err := syntax.ParseRecordKey(p.Cursor); err != nil {
+			return nil, xrpc.InvalidRequest("cursor is not a record key: pass the cursor of the page before unchanged")
+		}
+	}
+	// One more than asked tells whether there is a next page.
+	recs, err := s.store.Records(ctx, acct.ID, p.Collection, syntax.RecordKey(p.Cursor), int(p.Limit)+1, p.Reverse)
+	if err != nil {
+		return nil, err
+	}
+	out := &listRecordsOutput{records: make([]recordOutput, 0, len(recs))}
+	for i, rec := range recs {
+		if i == int(p.Limit) {
+			out.cursor = recs[i-1].RKey().String()
+			break
+		}
+		if rec.TakedownRef == "" {
+			out.records = append(out.records, recordOutput{did: acct.DID, path: rec.Path, cid: rec.CID.String(), body: rec.Body})
+		}
+	}
+	return out, nil
+}
+
+type repoParams struct {
+	Repo syntax.AtIdentifier `query:"repo"`
+}
+
+type describeRepoOutput struct {
+	Handle          syntax.Handle   `json:"handle"`
+	DID             syntax.DID      `json:"did"`
+	DIDDoc          json.RawMessage `json:"didDoc"`
+	Collections     []syntax.NSID   `json:"collections"`
+	HandleIsCorrect bool            `json:"handleIsCorrect"`
+}
+
+func (s *Server) describeRepo(ctx context.Context, p *repoParams) (*describeRepoOutput, error) {
+	acct, err := s.readableRepo(ctx, p.Repo)
+	if err != nil {
+		return nil, err
+	}
+	doc, err := s.identity.ResolveDID(ctx, acct.DID)
+	if err != nil {
+		return nil, &xrpc.Error{Status: 400, Name: "InvalidRequest", Message: "Could not resolve DID: " + acct.DID.String(), Err: err}
+	}
+	collections, err := s.store.Collections(ctx, acct.ID)
+	if err != nil {
+		return nil, err
+	}
+	return &describeRepoOutput{
+		Handle:          acct.Handle,
+		DID:             acct.DID,
+		DIDDoc:          doc.Raw,
+		Collections:     collections,
+		HandleIsCorrect: s.handleIsCorrect(ctx, acct, doc),
+	}, nil
+}
+
+// handleIsCorrect tells whether the document claims the account's handle and the handle resolves to the account.
+func (s *Server) handleIsCorrect(ctx context.Context, acct *store.Account, doc *identity.Document) bool {
+	if h, ok := doc.Handle(); !ok || h != acct.Handle {
+		return false
+	}
+	did, err := s.identity.ResolveHandle(ctx, acct.Handle)
+	return err == nil && did == acct.DID
+}

@@ -1,0 +1,155 @@
+package pds
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"perch/pds/auth"
+	"perch/xrpc"
+)
+
+// routes registers every method and page. Methods that stand here nowhere go to the proxy.
+func (s *Server) routes() {
+	s.serverRoutes()
+	s.repoRoutes()
+	s.syncRoutes()
+	s.identityRoutes()
+	s.pages()
+}
+
+func (s *Server) serverRoutes() {
+	m, a := s.mux, s.auth
+	xrpc.Query(m, "com.atproto.server.describeServer", nil, s.describeServer)
+	xrpc.Procedure(m, createAccountNSID, nil, s.createAccount, limit(100, 5*time.Minute))
+	xrpc.Procedure(m, "com.atproto.server.createSession", nil, s.createSession, signInLimits())
+	xrpc.Procedure(m, "com.atproto.server.refreshSession", a.Refresh(), s.refreshSession)
+	xrpc.Query(m, "com.atproto.server.getSession", a.Standard(auth.Deactivated), s.getSession)
+	xrpc.Procedure(m, "com.atproto.server.deleteSession", a.RefreshExpired(), s.deleteSession)
+	xrpc.Procedure(m, "com.atproto.server.createAppPassword", a.Full(auth.Deactivated), s.createAppPassword)
+	xrpc.Query(m, "com.atproto.server.listAppPasswords", a.Full(auth.Deactivated), s.listAppPasswords)
+	xrpc.Procedure(m, "com.atproto.server.revokeAppPassword", a.Full(auth.Deactivated), s.revokeAppPassword)
+	xrpc.Procedure(m, "com.atproto.server.createInviteCode", a.Admin(), s.createInviteCode)
+	xrpc.Procedure(m, "com.atproto.server.createInviteCodes", a.Admin(), s.createInviteCodes)
+	xrpc.Query(m, "com.atproto.server.getAccountInviteCodes", a.Full(auth.Deactivated), s.getAccountInviteCodes)
+	xrpc.Query(m, "com.atproto.server.getServiceAuth", a.Standard(auth.Takendown, auth.Deactivated), s.getServiceAuth)
+	xrpc.Query(m, "com.atproto.server.checkAccountStatus", a.Standard(auth.Deactivated), s.checkAccountStatus)
+	xrpc.Query(m, "app.bsky.actor.getPreferences", a.Standard(auth.Takendown, auth.Deactivated), s.getPreferences)
+	xrpc.Procedure(m, "app.bsky.actor.putPreferences", a.Standard(auth.Deactivated), s.putPreferences)
+}
+
+func (s *Server) repoRoutes() {
+	m, a := s.mux, s.auth
+	body := xrpc.WithBodyLimit(maxRecordJSON)
+	xrpc.Procedure(m, "com.atproto.repo.createRecord", a.Standard(), s.createRecord, body, writeLimits(costCreate))
+	xrpc.Procedure(m, "com.atproto.repo.putRecord", a.Standard(), s.putRecord, body, writeLimits(costUpdate))
+	xrpc.Procedure(m, "com.atproto.repo.deleteRecord", a.Standard(), s.deleteRecord, writeLimits(costDelete))
+	xrpc.Procedure(m, applyWritesNSID, a.Standard(), s.applyWrites, body, batchLimits())
+	xrpc.Stream(m, "com.atproto.repo.uploadBlob", a.StandardOrService("com.atproto.repo.uploadBlob", auth.Deactivated, auth.Reusable), s.uploadBlob,
+		limit(1000, 24*time.Hour), xrpc.WithBodyLimit(-1))
+	xrpc.Query(m, "com.atproto.repo.listMissingBlobs", a.Standard(auth.Deactivated), s.listMissingBlobs)
+	xrpc.Query(m, "com.atproto.repo.getRecord", nil, s.getRecord)
+	xrpc.Query(m, "com.atproto.repo.listRecords", nil, s.listRecords)
+	xrpc.Query(m, "com.atproto.repo.describeRepo", nil, s.describeRepo)
+}
+
+func (s *Server) syncRoutes() {
+	m, a := s.mux, s.auth
+	xrpc.Stream(m, "com.atproto.sync.getRepo", a.Optional(), s.getRepo, limit(6000, 5*time.Minute), xrpc.WithoutGlobalLimit())
+	xrpc.Stream(m, "com.atproto.sync.getCheckout", a.Optional(), s.getRepo, limit(6000, 5*time.Minute))
+	xrpc.Stream(m, "com.atproto.sync.getRecord", a.Optional(), s.getSyncRecord)
+	xrpc.Stream(m, "com.atproto.sync.getBlocks", a.Optional(), s.getBlocks, limit(300, 5*time.Minute))
+	xrpc.Query(m, "com.atproto.sync.getLatestCommit", a.Optional(), s.getLatestCommit)
+	xrpc.Query(m, "com.atproto.sync.getHead", a.Optional(), s.getHead)
+	xrpc.Query(m, "com.atproto.sync.getRepoStatus", nil, s.getRepoStatus)
+	xrpc.Query(m, "com.atproto.sync.listRepos", nil, s.listRepos)
+	xrpc.Query(m, "com.atproto.sync.listReposByCollection", nil, s.listReposByCollection)
+	xrpc.Stream(m, "com.atproto.sync.getBlob", a.Optional(), s.getBlob)
+	xrpc.Query(m, "com.atproto.sync.listBlobs", a.Optional(), s.listBlobs)
+	xrpc.Stream(m, "com.atproto.sync.subscribeRepos", nil, s.firehose.Subscribe)
+}
+
+func (s *Server) identityRoutes() {
+	m := s.mux
+	xrpc.Query(m, "com.atproto.identity.resolveHandle", nil, s.resolveHandle)
+	xrpc.Query(m, "com.atproto.identity.resolveDid", nil, s.resolveDID)
+	xrpc.Query(m, "com.atproto.identity.resolveIdentity", nil, s.resolveIdentity)
+	xrpc.Procedure(m, "com.atproto.identity.refreshIdentity", s.auth.Standard(auth.Deactivated), s.refreshIdentity, limit(100, 5*time.Minute))
+}
+
+func (s *Server) pages() {
+	m := s.mux
+	m.PageFunc(http.MethodGet, "/", s.home)
+	m.PageFunc(http.MethodGet, "/robots.txt", s.robots)
+	m.PageFunc(http.MethodGet, "/xrpc/_health", s.health, xrpc.WithCORS())
+	m.PageFunc(http.MethodGet, "/.well-known/did.json", s.didDocument, xrpc.WithCORS())
+	m.PageFunc(http.MethodGet, "/.well-known/atproto-did", s.atprotoDID, xrpc.WithCORS())
+}
+
+// Points that a write costs of those that an account has, as in the reference.
+const (
+	costCreate = 3
+	costUpdate = 2
+	costDelete = 1
+
+	writesPerHour = 5000
+	writesPerDay  = 35_000
+)
+
+// limit allows so many requests of a method in a window to each address.
+func limit(points int, window time.Duration) xrpc.Option {
+	return xrpc.WithRateLimit(xrpc.RateLimit{Points: points, Window: window})
+}
+
+// signInLimits bound how fast passwords of one account can be tried from one address.
+func signInLimits() xrpc.Option {
+	key := func(ctx context.Context, _ *http.Request, input any) string {
+		return input.(*createSessionInput).Identifier + " " + xrpc.ClientIP(ctx).String()
+	}
+	return xrpc.WithInputRateLimit(
+		xrpc.RateLimit{Points: 30, Window: 5 * time.Minute, Key: key},
+		xrpc.RateLimit{Points: 300, Window: 24 * time.Hour, Key: key},
+	)
+}
+
+// writeLimits make a write count, for cost points, against what the account may write in an hour and a day.
+func writeLimits(cost int) xrpc.Option {
+	return xrpc.WithRateLimit(accountBuckets(func(context.Context, *http.Request, any) int { return cost })...)
+}
+
+// batchLimits are writeLimits for applyWrites, which costs what its writes would cost one by one.
+func batchLimits() xrpc.Option {
+	return xrpc.WithInputRateLimit(accountBuckets(func(_ context.Context, _ *http.Request, input any) int {
+		points := 0
+		for i := range input.(*applyWritesInput).Writes {
+			points += input.(*applyWritesInput).Writes[i].cost()
+		}
+		return points
+	})...)
+}
+
+func accountBuckets(cost func(context.Context, *http.Request, any) int) []xrpc.RateLimit {
+	key := func(ctx context.Context, _ *http.Request, _ any) string { return auth.From(ctx).DID.String() }
+	return []xrpc.RateLimit{
+		{Name: "repo-write-hour", Points: writesPerHour, Window: time.Hour, Key: key, Cost: cost},
+		{Name: "repo-write-day", Points: writesPerDay, Window: 24 * time.Hour, Key: key, Cost: cost},
+	}
+}
+
+// muxOptions are the settings of everything that comes before a handler.
+func (s *Server) muxOptions() xrpc.Options {
+	return xrpc.Options{
+		Catalog:         s.lexicons,
+		Logger:          s.log,
+		MapError:        wireError,
+		Fallback:        s.proxied,
+		TrustedProxies:  s.cfg.TrustedProxies,
+		DistrustPrivate: !s.cfg.TrustPrivateProxies,
+		RateLimits: xrpc.RateLimits{
+			Disabled:  !s.cfg.RateLimitsEnabled,
+			Global:    &xrpc.RateLimit{Points: 3000, Window: 5 * time.Minute},
+			BypassKey: s.cfg.RateLimitBypassKey,
+			BypassIPs: s.cfg.RateLimitBypassIPs,
+		},
+	}
+}

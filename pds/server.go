@@ -1,0 +1,274 @@
+package pds
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/bluesky-social/indigo/atproto/atcrypto"
+	"github.com/bluesky-social/indigo/atproto/syntax"
+
+	"perch/identity"
+	"perch/identity/plc"
+	"perch/lexicons"
+	"perch/pds/account"
+	"perch/pds/auth"
+	"perch/pds/blob"
+	"perch/pds/firehose"
+	"perch/pds/proxy"
+	"perch/pds/relay"
+	"perch/pds/seal"
+	"perch/pds/store"
+	"perch/xrpc"
+)
+
+// Version is what the program calls itself; the build sets it.
+var Version = "dev"
+
+// Server is one running PDS. Make it with New, then call Run.
+type Server struct {
+	cfg        *Config
+	log        *slog.Logger
+	serviceDID syntax.DID
+	clockID    uint // of this process, in revs and record keys
+	tids       *syntax.TIDClock
+
+	store       *store.Store
+	blobs       *blob.Store
+	accounts    *account.Service
+	auth        *auth.Verifier
+	identity    *identity.Resolver
+	plc         *plc.Client
+	rotationKey atcrypto.PrivateKey
+	lexicons    *lexicons.Catalog
+	firehose    *firehose.Firehose
+	proxy       *proxy.Proxy
+	relay       *relay.Notifier
+	mux         *xrpc.Mux
+}
+
+// New opens the data directory of cfg and builds the server on it. It makes what is missing: folders, database, master key, secrets. The
+// error says what the operator can do. Run or Close must follow.
+func New(ctx context.Context, cfg *Config, log *slog.Logger) (*Server, error) {
+	if err := os.MkdirAll(cfg.DataDirectory, 0o700); err != nil {
+		return nil, fmt.Errorf("make the data folder: %w", err)
+	}
+	s := &Server{
+		cfg:        cfg,
+		log:        log,
+		serviceDID: cfg.ServiceDID(),
+		clockID:    uint(rand.N(1 << 10)),
+		lexicons:   lexicons.Default(),
+	}
+	s.tids = syntax.NewTIDClock(s.clockID)
+	box, err := OpenSeal(cfg)
+	if err != nil {
+		return nil, err
+	}
+	s.store, err = store.Open(ctx, store.Options{Path: cfg.DatabasePath(), TreeCacheBytes: cfg.TreeCacheBytes, Logger: log})
+	if err != nil {
+		return nil, err
+	}
+	if err := s.build(ctx, box); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// build makes the parts that stand on the database, from the bottom up.
+func (s *Server) build(ctx context.Context, box *seal.Box) (err error) {
+	secrets, err := LoadSecrets(ctx, s.cfg, box, s.store)
+	if err != nil {
+		return err
+	}
+	for _, warning := range append(s.cfg.Warnings, secrets.Warnings...) {
+		s.log.WarnContext(ctx, warning)
+	}
+	if s.blobs, err = blob.Open(s.cfg.BlobDirectory()); err != nil {
+		return err
+	}
+	s.rotationKey = secrets.PLCRotationKey
+	s.buildIdentity()
+	s.accounts = account.New(s.accountOptions(box))
+	if s.auth, err = auth.New(s.authOptions(secrets)); err != nil {
+		return err
+	}
+	s.proxy = proxy.New(s.proxyOptions())
+	if s.relay, err = relay.New(relay.Options{Hostname: s.crawlName(), Crawlers: s.cfg.Crawlers, Logger: s.log}); err != nil {
+		return err
+	}
+	s.firehose = firehose.New(firehose.Options{
+		Store:          s.store,
+		Logger:         s.log,
+		Window:         s.cfg.BackfillWindow,
+		RingBytes:      s.cfg.FirehoseBufferBytes,
+		MaxSubscribers: s.cfg.FirehoseMaxSubscribers,
+		MaxPerIP:       s.cfg.FirehoseMaxPerIP,
+		ClientIP:       clientIP,
+	})
+	s.mux = xrpc.New(s.muxOptions())
+	s.routes()
+	return nil
+}
+
+func (s *Server) buildIdentity() {
+	client := identity.NewClient(identity.ClientOptions{
+		AllowPrivate: s.cfg.AllowPrivate(),
+		Timeout:      s.cfg.ResolverTimeout,
+		MaxBody:      s.cfg.FetchMaxResponseSize,
+	})
+	s.identity = identity.New(identity.Options{
+		PLCURL:            s.cfg.PLCURL,
+		Client:            client,
+		BackupNameservers: s.cfg.HandleBackupNameservers,
+		Timeout:           s.cfg.ResolverTimeout,
+		CacheStale:        s.cfg.DIDCacheStaleTTL,
+		CacheMax:          s.cfg.DIDCacheMaxTTL,
+		AllowPrivate:      s.cfg.AllowPrivate(),
+		Local: func(ctx context.Context, handle syntax.Handle) (syntax.DID, bool) {
+			did, err := s.accountOfHandle(ctx, handle)
+			return did, err == nil
+		},
+	})
+	// The operator chose the directory, so it may be on a private address.
+	s.plc = plc.NewClient(s.cfg.PLCURL, identity.NewClient(identity.ClientOptions{AllowPrivate: true}))
+}
+
+func (s *Server) accountOptions(box *seal.Box) account.Options {
+	return account.Options{
+		Store:          s.store,
+		Seal:           box,
+		Hostname:       s.cfg.Hostname,
+		ServiceDomains: s.cfg.HandleDomains(),
+		AllowTest:      s.cfg.DevMode,
+		ResolveHandle:  s.identity.ResolveHandle,
+		InviteRequired: s.cfg.InviteRequired,
+		InviteInterval: s.cfg.InviteInterval,
+		InviteEpoch:    time.UnixMilli(s.cfg.InviteEpoch),
+	}
+}
+
+func (s *Server) authOptions(secrets *Secrets) auth.Options {
+	return auth.Options{
+		Accounts:      auth.NewAccounts(s.store, s.accounts),
+		ServiceDID:    s.serviceDID,
+		JWTSecret:     secrets.JWTSecret,
+		AdminPassword: secrets.AdminPassword,
+		IssuerKey:     s.issuerKey,
+		ClientIP:      clientIP,
+	}
+}
+
+// issuerKey finds the key of somebody who signs service tokens.
+func (s *Server) issuerKey(ctx context.Context, did syntax.DID, fresh bool) (atcrypto.PublicKey, error) {
+	resolve := s.identity.ResolveDID
+	if fresh {
+		resolve = s.identity.Refresh
+	}
+	doc, err := resolve(ctx, did)
+	if err != nil {
+		return nil, err
+	}
+	return doc.SigningKey()
+}
+
+func clientIP(r *http.Request) string { return xrpc.ClientIP(r.Context()).String() }
+
+func (s *Server) proxyOptions() proxy.Options {
+	report, reportDID := s.cfg.ReportService()
+	return proxy.Options{
+		Resolver:      s.identity,
+		Sign:          s.signForProxy,
+		AppView:       target(s.cfg.AppViewURL, s.cfg.AppViewDID, "bsky_appview"),
+		Moderation:    target(s.cfg.ModServiceURL, s.cfg.ModServiceDID, "atproto_labeler"),
+		Report:        target(report, reportDID, "atproto_labeler"),
+		AllowPrivate:  s.cfg.AllowPrivate(),
+		HTTP2:         s.cfg.ProxyAllowHTTP2,
+		HeaderTimeout: s.cfg.ProxyHeadersTimeout,
+		BodyTimeout:   s.cfg.ProxyBodyTimeout,
+		MaxResponse:   s.cfg.ProxyMaxResponseSize,
+	}
+}
+
+func target(url, did, service string) *proxy.Target {
+	if url == "" {
+		return nil
+	}
+	return &proxy.Target{DID: syntax.DID(did), Service: service, URL: url}
+}
+
+// crawlName is how relays shall call this server: with its port only on localhost, where a relay for tests may look.
+func (s *Server) crawlName() string {
+	if s.cfg.Hostname == "localhost" {
+		return fmt.Sprintf("localhost:%d", s.cfg.Port)
+	}
+	return s.cfg.Hostname
+}
+
+// Handler returns the whole server as an http.Handler.
+func (s *Server) Handler() http.Handler { return s.mux.Handler() }
+
+// Run listens and serves until ctx ends, then lets the requests under way finish, and closes the server.
+func (s *Server) Run(ctx context.Context) (err error) {
+	defer func() { err = errors.Join(err, s.Close()) }()
+	ln, err := net.Listen("tcp", s.cfg.Addr())
+	if err != nil {
+		return fmt.Errorf("listen (PDS_PORT, PDS_BIND_ADDRESS): %w", err)
+	}
+	return s.Serve(ctx, ln)
+}
+
+// Serve is Run on a listener of the caller's, without Close.
+func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var wg sync.WaitGroup
+	wg.Go(func() { s.work(background) })
+	wg.Go(func() { s.relay.Run(background) })
+	wg.Go(func() {
+		<-ctx.Done()
+		drain, cancel := context.WithTimeout(background, s.cfg.ShutdownTimeout)
+		defer cancel()
+		if err := s.firehose.Shutdown(drain); err != nil {
+			s.log.Warn("end firehose connections", "err", err)
+		}
+	})
+	s.log.Info("serving", "url", s.cfg.PublicURL(), "listen", ln.Addr().String(), "did", s.serviceDID, "version", s.version())
+	err := xrpc.Serve(ctx, xrpc.NewServer(s.Handler(), s.log), ln, s.cfg.ShutdownTimeout)
+	stop()
+	if ctx.Err() != nil {
+		wg.Wait()
+	}
+	return err
+}
+
+// Close ends the firehose and closes the database and the blob folder.
+func (s *Server) Close() error {
+	var errs []error
+	if s.firehose != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		errs = append(errs, s.firehose.Shutdown(ctx))
+	}
+	if s.blobs != nil {
+		errs = append(errs, s.blobs.Close())
+	}
+	if s.store != nil {
+		errs = append(errs, s.store.Close())
+	}
+	return errors.Join(errs...)
+}
+
+func (s *Server) version() string {
+	if s.cfg.Version != "" {
+		return s.cfg.Version
+	}
+	return Version
+}
+

@@ -1,0 +1,183 @@
+package pds
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/bluesky-social/indigo/atproto/atcrypto"
+	"github.com/bluesky-social/indigo/atproto/syntax"
+
+	"perch/identity/plc"
+	"perch/pds/account"
+	"perch/pds/store"
+	"perch/repo"
+	"perch/xrpc"
+)
+
+// plcCleanupTimeout bounds the tombstone of a DID whose account could not be stored.
+const plcCleanupTimeout = 10 * time.Second
+
+type describeServerOutput struct {
+	DID                       syntax.DID       `json:"did"`
+	AvailableUserDomains      []string         `json:"availableUserDomains"`
+	InviteCodeRequired        bool             `json:"inviteCodeRequired"`
+	PhoneVerificationRequired bool             `json:"phoneVerificationRequired"`
+	BlobUploadLimit           int64            `json:"blobUploadLimit"`
+	Links                     describeLinks    `json:"links"`
+	Contact                   *describeContact `json:"contact,omitempty"`
+}
+
+type describeLinks struct {
+	PrivacyPolicy  string `json:"privacyPolicy,omitempty"`
+	TermsOfService string `json:"termsOfService,omitempty"`
+}
+
+type describeContact struct {
+	Email string `json:"email"`
+}
+
+func (s *Server) describeServer(context.Context, *struct{}) (*describeServerOutput, error) {
+	out := &describeServerOutput{
+		DID:                  s.serviceDID,
+		AvailableUserDomains: s.cfg.HandleDomains(),
+		InviteCodeRequired:   s.cfg.InviteRequired,
+		BlobUploadLimit:      s.cfg.BlobUploadLimit,
+		Links:                describeLinks{PrivacyPolicy: s.cfg.PrivacyPolicyURL, TermsOfService: s.cfg.TermsOfServiceURL},
+	}
+	if s.cfg.ContactEmailAddress != "" {
+		out.Contact = &describeContact{Email: s.cfg.ContactEmailAddress}
+	}
+	return out, nil
+}
+
+type createAccountInput struct {
+	Email       string          `json:"email"`
+	Handle      string          `json:"handle"`
+	DID         syntax.DID      `json:"did"`
+	InviteCode  string          `json:"inviteCode"`
+	Password    string          `json:"password"`
+	RecoveryKey string          `json:"recoveryKey"`
+	PLCOp       json.RawMessage `json:"plcOp"`
+}
+
+type createAccountOutput struct {
+	AccessJWT  string          `json:"accessJwt"`
+	RefreshJWT string          `json:"refreshJwt"`
+	Handle     syntax.Handle   `json:"handle"`
+	DID        syntax.DID      `json:"did"`
+	DIDDoc     json.RawMessage `json:"didDoc,omitempty"`
+}
+
+// createAccount makes a new did:plc account. Everything that can be refused is checked first, then the DID is registered, and then account,
+// repository, events and session are stored in one transaction. If that last step is refused, the DID is given up again.
+func (s *Server) createAccount(ctx context.Context, in *createAccountInput) (*createAccountOutput, error) {
+	if in.DID != "" || len(in.PLCOp) > 0 {
+		return nil, xrpc.InvalidRequest("This server makes new accounts only: leave out did and plcOp")
+	}
+	if in.RecoveryKey != "" {
+		if _, err := atcrypto.ParsePublicDIDKey(in.RecoveryKey); err != nil {
+			return nil, xrpc.InvalidRequest("recoveryKey is not a did:key of a P-256 or K-256 key")
+		}
+	}
+	res, err := s.accounts.Reserve(ctx, account.NewAccount{
+		Handle: in.Handle, Email: in.Email, Password: in.Password, InviteCode: in.InviteCode,
+	})
+	if err != nil {
+		return nil, err
+	}
+	defer res.Release()
+	did, op, err := s.registerDID(ctx, res, in.RecoveryKey)
+	if err != nil {
+		return nil, err
+	}
+	session, err := s.storeAccount(ctx, res, did)
+	if err != nil {
+		s.giveUpDID(did, op)
+		return nil, err
+	}
+	s.relay.Notify()
+	return s.createdAccount(ctx, session)
+}
+
+// registerDID sends the genesis operation to the PLC directory: the owner's recovery key first, the operator's next, the server's last.
+func (s *Server) registerDID(ctx context.Context, res *account.Reservation, recoveryKey string) (syntax.DID, plc.Operation, error) {
+	signing, err := res.SigningKey.PublicKey()
+	if err != nil {
+		return "", plc.Operation{}, err
+	}
+	rotation, err := s.rotationKey.PublicKey()
+	if err != nil {
+		return "", plc.Operation{}, err
+	}
+	var keys []string
+	for _, k := range []string{recoveryKey, s.cfg.RecoveryDIDKey, rotation.DIDKey()} {
+		if k != "" && (len(keys) == 0 || keys[len(keys)-1] != k) {
+			keys = append(keys, k)
+		}
+	}
+	op, err := plc.Sign(plc.Genesis(keys, signing.DIDKey(), res.Handle, s.cfg.PublicURL()), s.rotationKey)
+	if err != nil {
+		return "", plc.Operation{}, err
+	}
+	did, err := plc.DIDOf(op)
+	if err != nil {
+		return "", plc.Operation{}, err
+	}
+	return did, op, s.plc.Submit(ctx, did, op)
+}
+
+// storeAccount stores the account with its empty repository and the events that announce it.
+func (s *Server) storeAccount(ctx context.Context, res *account.Reservation, did syntax.DID) (account.Session, error) {
+	first, err := repo.Start(did, repo.NextRev("", time.Now(), s.clockID), res.SigningKey)
+	if err != nil {
+		return account.Session{}, err
+	}
+	return res.Commit(ctx, did, func(tx *store.Tx, acct *store.Account) error {
+		return tx.InsertRepo(ctx, acct, first)
+	})
+}
+
+// giveUpDID tombstones a DID that this server made a moment ago and for which no account came to be. The client may have gone by now.
+func (s *Server) giveUpDID(did syntax.DID, genesis plc.Operation) {
+	ctx, cancel := context.WithTimeout(context.Background(), plcCleanupTimeout)
+	defer cancel()
+	prev, err := genesis.CID()
+	if err == nil {
+		var op plc.Operation
+		if op, err = plc.Sign(plc.Tombstone(prev), s.rotationKey); err == nil {
+			err = s.plc.Submit(ctx, did, op)
+		}
+	}
+	if err != nil {
+		s.log.ErrorContext(ctx, "a DID without an account is left over", "did", did, "err", err)
+	}
+}
+
+func (s *Server) createdAccount(ctx context.Context, session account.Session) (*createAccountOutput, error) {
+	tokens, err := s.auth.Tokens(session)
+	if err != nil {
+		return nil, err
+	}
+	out := &createAccountOutput{
+		AccessJWT:  tokens.Access,
+		RefreshJWT: tokens.Refresh,
+		Handle:     session.Account.Handle,
+		DID:        session.Account.DID,
+	}
+	out.DIDDoc = s.didDoc(ctx, session.Account.DID)
+	return out, nil
+}
+
+// didDoc gives the DID document for session answers, where clients look for their server. Without it they use the one they asked.
+func (s *Server) didDoc(ctx context.Context, did syntax.DID) json.RawMessage {
+	if !s.cfg.EnableDIDDocWithSession {
+		return nil
+	}
+	doc, err := s.identity.ResolveDID(ctx, did)
+	if err != nil {
+		s.log.WarnContext(ctx, "resolve DID for session", "did", did, "err", err)
+		return nil
+	}
+	return doc.Raw
+}
