@@ -411,12 +411,13 @@ func (s *scanner) list(n *node) (e *Error) {
 }
 
 // props checks an object: every property of the schema fits, appears once, and the required
-// ones are there.
+// ones are there unless they have a default.
 func (s *scanner) props(n *node) (e *Error) {
 	if s.peek() != '{' {
 		return s.mismatch("must be an object")
 	}
-	var seen [2]uint64 // one bit for each property; checked by a test to be enough
+	var seen [maxProps / 64]uint64 // one bit for each property
+	typed := false                 // $type was there
 	s.object(func(raw []byte, escaped bool) bool {
 		if s.err != nil {
 			return false
@@ -428,6 +429,11 @@ func (s *scanner) props(n *node) (e *Error) {
 			}
 		}
 		i := n.prop(name)
+		if i < 0 && name == "$type" && typed {
+			e = mismatch("must have the property %q only once", name)
+			return false
+		}
+		typed = typed || name == "$type"
 		if i < 0 {
 			e = n.foreign(name)
 			s.skip()
@@ -450,14 +456,14 @@ func (s *scanner) props(n *node) (e *Error) {
 		return e
 	}
 	for i := range n.props {
-		if n.props[i].required && seen[i/64]&(1<<(i%64)) == 0 {
-			return missing(n.props[i].name)
+		if p := &n.props[i]; p.required && p.node.def == nil && seen[i/64]&(1<<(i%64)) == 0 {
+			return missing(p.name)
 		}
 	}
 	return nil
 }
 
-// maxProps is how many properties an object schema may have.
+// maxProps is how many properties an object schema may have, a multiple of 64.
 const maxProps = 128
 
 // foreign refuses a property whose name differs from one of the schema's in case only: Go's JSON

@@ -244,6 +244,9 @@ func (n *node) compileProps(r *rawDef, nsid string) error {
 		n.props = append(n.props, prop{name, c, slices.Contains(r.Required, name), slices.Contains(r.Nullable, name)})
 	}
 	sort.Slice(n.props, func(i, j int) bool { return n.props[i].name < n.props[j].name })
+	if len(n.props) > maxProps {
+		return fmt.Errorf("more than %d properties", maxProps)
+	}
 	for _, name := range slices.Concat(r.Required, r.Nullable) {
 		if _, ok := r.Properties[name]; !ok {
 			return fmt.Errorf("no property %q", name)

@@ -181,6 +181,8 @@ func TestInput(t *testing.T) {
 		{apply, `{"repo":"a.test","writes":[{"collection":"a.b.c","value":{},"$type":"com.atproto.repo.applyWrites#delete"}]}`, `Input/writes/0 must have the property "rkey"`},
 		{apply, `{"repo":"a.test","writes":[{"collection":"a.b.c","value":{}}]}`, `Input/writes/0 must be an object which includes the "$type" property`},
 		{apply, `{"repo":"a.test","writes":[{"$type":"com.example.other"}]}`, `Input/writes/0 $type must be one of com.atproto.repo.applyWrites#create, com.atproto.repo.applyWrites#update, com.atproto.repo.applyWrites#delete`},
+		{apply, `{"repo":"a.test","writes":[{"$type":"com.atproto.repo.applyWrites#create","collection":"a.b.c","value":{},"$type":"com.atproto.repo.applyWrites#delete"}]}`, `Input/writes/0 must have the property "$type" only once`},
+		{apply, `{"repo":"a.test","writes":[{"$type":"com.atproto.repo.applyWrites#create","collection":"a.b.c","value":{},"\u0024type":"com.atproto.repo.applyWrites#delete"}]}`, `Input/writes/0 must have the property "$type" only once`},
 		{apply, `{"repo":"a.test","writes":[1]}`, `Input/writes/0 must be an object which includes the "$type" property`},
 		{apply, `{"repo":"a.test","writes":{}}`, `Input/writes must be an array`},
 		{"com.atproto.server.createInviteCode", `{"useCount":1.5}`, `Input/useCount must be an integer`},

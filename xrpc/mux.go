@@ -96,7 +96,7 @@ func (m *Mux) routeError(err error, ec echo.Context) {
 		case http.StatusNotFound:
 			err = &Error{Status: he.Code, Name: NameNotFound, Message: "There is nothing at this address"}
 		case http.StatusMethodNotAllowed:
-			e := NewError(he.Code, NameInvalidRequest, "Incorrect HTTP method (%s)", ec.Request().Method)
+			e := NewError(he.Code, NameInvalidRequest, "Incorrect HTTP method (%.20s)", ec.Request().Method)
 			e.Header = http.Header{"Allow": ec.Response().Header().Values("Allow")}
 			err = e
 		default:
@@ -143,7 +143,7 @@ func (m *Mux) unknown(c *call, name string) error {
 	switch c.r.Method {
 	case http.MethodGet, http.MethodHead, http.MethodPost:
 	default:
-		return InvalidRequest("Incorrect HTTP method (%s) expected GET or POST", c.r.Method)
+		return InvalidRequest("Incorrect HTTP method (%.20s) expected GET or POST", c.r.Method)
 	}
 	if m.opts.Fallback != nil {
 		c.guardBody(noLimit)
