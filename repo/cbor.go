@@ -1,6 +1,8 @@
 package repo
 
 import (
+	"bytes"
+	"cmp"
 	"encoding/base32"
 	"fmt"
 	"unicode/utf8"
@@ -101,7 +103,11 @@ func (r *reader) key(last []byte, first bool) ([]byte, error) {
 	if err != nil || first {
 		return k, err
 	}
-	switch c := compareKeys(string(last), string(k)); {
+	c := cmp.Compare(len(last), len(k))
+	if c == 0 {
+		c = bytes.Compare(last, k)
+	}
+	switch {
 	case c == 0:
 		return nil, r.fault(ErrDuplicateKey, "key")
 	case c > 0:
