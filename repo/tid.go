@@ -1,6 +1,7 @@
 package repo
 
 import (
+	"math"
 	"time"
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
@@ -24,7 +25,10 @@ func NextRev(prev syntax.TID, now time.Time, clockID uint) syntax.TID {
 	micros := uint64(max(now.UnixMicro(), 0)) & maxMicros
 	next := micros<<clockBits | uint64(clockID&clockMask)
 	if last, ok := tidInt(prev); ok && next <= last {
-		next = (last>>clockBits+1)<<clockBits | uint64(clockID&clockMask)
+		next = last + 1
+		if after := last>>clockBits + 1; after <= math.MaxUint64>>clockBits { // else: the last microsecond there is
+			next = after<<clockBits | uint64(clockID&clockMask)
+		}
 	}
 	return tidString(next)
 }
