@@ -28,7 +28,8 @@ const (
 const (
 	notFoundTTL = time.Minute      // how long "does not exist" is believed
 	failureTTL  = 10 * time.Second // how long a lookup that failed is not tried again
-	maxLookups  = 64               // lookups on the network at one time
+	maxLookups  = 256              // lookups at strangers' hosts at one time
+	maxPLC      = 64               // and at the PLC directory, which slow strangers must not hold up
 )
 
 // InvalidHandle stands for the handle of an account that has no valid one.
@@ -77,7 +78,8 @@ type Resolver struct {
 	docs    *cache[syntax.DID, *Document]
 	handles *cache[syntax.Handle, syntax.DID]
 	flight  singleflight.Group
-	slots   *semaphore.Weighted
+	slots   *semaphore.Weighted // of maxLookups
+	plcSlot *semaphore.Weighted // of maxPLC
 
 	// wellKnown makes the URL of a handle's HTTPS method; tests replace it.
 	wellKnown func(syntax.Handle) string
@@ -116,6 +118,7 @@ func New(o Options) *Resolver {
 		docs:    newCache[syntax.DID, *Document](o.CacheSize, life, o.Now),
 		handles: newCache[syntax.Handle, syntax.DID](o.CacheSize, life, o.Now),
 		slots:   semaphore.NewWeighted(maxLookups),
+		plcSlot: semaphore.NewWeighted(maxPLC),
 		wellKnown: func(h syntax.Handle) string {
 			return "https://" + h.String() + "/.well-known/atproto-did"
 		},
@@ -158,8 +161,9 @@ func (r *Resolver) Refresh(ctx context.Context, did syntax.DID) (*Document, erro
 	if err := r.checkDID(did); err != nil {
 		return nil, err
 	}
-	r.flight.Forget("did " + did.String()) // one that began earlier may know less
-	return wait[*Document](ctx, r.startDID(did))
+	key := "refresh " + did.String()
+	r.flight.Forget(key) // one that began earlier may know less
+	return wait[*Document](ctx, r.flight.DoChan(key, func() (any, error) { return r.lookUpDID(did) }))
 }
 
 // ResolveHandle returns the DID that handle names, this server's accounts
@@ -199,8 +203,9 @@ func (r *Resolver) RefreshHandle(ctx context.Context, handle syntax.Handle) (syn
 			return did, nil
 		}
 	}
-	r.flight.Forget("handle " + handle.String())
-	return wait[syntax.DID](ctx, r.startHandle(handle))
+	key := "refresh " + handle.String()
+	r.flight.Forget(key)
+	return wait[syntax.DID](ctx, r.flight.DoChan(key, func() (any, error) { return r.lookUpHandle(handle) }))
 }
 
 // Lookup returns the account that a handle or DID names, with its handle
@@ -265,33 +270,54 @@ func (r *Resolver) Purge(id syntax.AtIdentifier) {
 // startDID begins a lookup of did, or joins the one under way.
 func (r *Resolver) startDID(did syntax.DID) <-chan singleflight.Result {
 	return r.flight.DoChan("did "+did.String(), func() (any, error) {
-		begun := r.docs.begin()
-		ctx, cancel := context.WithTimeout(context.Background(), r.opts.Timeout)
-		defer cancel()
-		if err := r.slots.Acquire(ctx, 1); err != nil {
-			return (*Document)(nil), networkError("too many lookups", err)
+		if doc, err, state := r.docs.get(did); state == fresh { // one ended just now
+			return doc, err
 		}
-		defer r.slots.Release(1)
-		doc, err := r.fetchDID(ctx, did)
-		r.docs.put(did, begun, doc, err)
-		return doc, err
+		return r.lookUpDID(did)
 	})
+}
+
+// lookUpDID asks the network and keeps the answer. It works for whoever joins
+// it, so no caller's context ends it.
+func (r *Resolver) lookUpDID(did syntax.DID) (*Document, error) {
+	begun := r.docs.begin()
+	ctx, cancel := context.WithTimeout(context.Background(), r.opts.Timeout)
+	defer cancel()
+	slots := r.slots
+	if did.Method() == "plc" {
+		slots = r.plcSlot
+	}
+	if err := slots.Acquire(ctx, 1); err != nil {
+		return nil, networkError("too many lookups", err)
+	}
+	defer slots.Release(1)
+	doc, err := r.fetchDID(ctx, did)
+	r.docs.put(did, begun, doc, err)
+	return doc, err
 }
 
 // startHandle begins a lookup of handle, or joins the one under way.
 func (r *Resolver) startHandle(handle syntax.Handle) <-chan singleflight.Result {
 	return r.flight.DoChan("handle "+handle.String(), func() (any, error) {
-		begun := r.handles.begin()
-		ctx, cancel := context.WithTimeout(context.Background(), r.opts.Timeout)
-		defer cancel()
-		if err := r.slots.Acquire(ctx, 1); err != nil {
-			return syntax.DID(""), networkError("too many lookups", err)
+		if did, err, state := r.handles.get(handle); state == fresh {
+			return did, err
 		}
-		defer r.slots.Release(1)
-		did, err := r.fetchHandle(ctx, handle)
-		r.handles.put(handle, begun, did, err)
-		return did, err
+		return r.lookUpHandle(handle)
 	})
+}
+
+// lookUpHandle is lookUpDID for handles.
+func (r *Resolver) lookUpHandle(handle syntax.Handle) (syntax.DID, error) {
+	begun := r.handles.begin()
+	ctx, cancel := context.WithTimeout(context.Background(), r.opts.Timeout)
+	defer cancel()
+	if err := r.slots.Acquire(ctx, 1); err != nil {
+		return "", networkError("too many lookups", err)
+	}
+	defer r.slots.Release(1)
+	did, err := r.fetchHandle(ctx, handle)
+	r.handles.put(handle, begun, did, err)
+	return did, err
 }
 
 // wait returns the outcome of a lookup, or lets go when ctx ends; the lookup
