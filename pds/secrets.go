@@ -30,12 +30,13 @@ const (
 // ErrNoSecret says that there is no secret of that name.
 var ErrNoSecret = errors.New("no such secret")
 
-// secrets are what the server signs and checks with.
-type secrets struct {
-	JWT           []byte // as given: the reference takes the text itself
-	AdminPassword string
-	RotationKey   atcrypto.PrivateKey // signs PLC operations
-	DPoP          []byte              // 32 bytes
+// Secrets are what the server signs and checks with.
+type Secrets struct {
+	JWTSecret      []byte // as given: the reference takes the text itself
+	AdminPassword  string
+	PLCRotationKey atcrypto.PrivateKey
+	DPoPSecret     []byte // 32 bytes
+	Warnings       []string // lines for the operator
 }
 
 // secretStore is what this file needs of the store.
@@ -44,9 +45,9 @@ type secretStore interface {
 	SetSecret(ctx context.Context, name string, sealed []byte) error
 }
 
-// openSeal returns the box that seals what the database keeps, under the master key of the settings. It makes the key file, and
+// OpenSeal returns the box that seals what the database keeps, under the master key of the settings. It makes the key file, and
 // the data folder, when they are missing and the database is too; a database without its key is an error, not a reason for a new key.
-func openSeal(cfg *Config) (*seal.Box, error) {
+func OpenSeal(cfg *Config) (*seal.Box, error) {
 	if cfg.MasterKeyHex != "" {
 		return seal.Parse(cfg.MasterKeyHex)
 	}
@@ -63,16 +64,16 @@ func openSeal(cfg *Config) (*seal.Box, error) {
 	return seal.Load(path)
 }
 
-// loadSecrets returns the secrets of the settings. Those that are not given are made from the master key, and so need no storage
+// LoadSecrets returns the secrets of the settings. Those that are not given are made from the master key, and so need no storage
 // and can be shown while the server runs; only the PLC rotation key, which must outlive a change of the master key, is random
-// and kept sealed in the store. It adds a warning to cfg when that key is another one than before.
-func loadSecrets(ctx context.Context, cfg *Config, st secretStore, box *seal.Box) (*secrets, error) {
-	s := &secrets{JWT: []byte(jwtSecret(cfg, box)), AdminPassword: adminPassword(cfg, box)}
+// and kept sealed in the store.
+func LoadSecrets(ctx context.Context, cfg *Config, box *seal.Box, st secretStore) (*Secrets, error) {
+	s := &Secrets{JWTSecret: []byte(jwtSecret(cfg, box)), AdminPassword: adminPassword(cfg, box)}
 	var err error
-	if s.DPoP, err = hex.DecodeString(dpopSecret(cfg, box)); err != nil {
+	if s.DPoPSecret, err = hex.DecodeString(dpopSecret(cfg, box)); err != nil {
 		return nil, fmt.Errorf("%s: %w", dpopVariable, err)
 	}
-	if s.RotationKey, err = rotationKey(ctx, cfg, box, st); err != nil {
+	if s.PLCRotationKey, err = rotationKey(ctx, cfg, box, st); err != nil {
 		return nil, err
 	}
 	return s, s.noteRotationKey(ctx, cfg, box, st)
@@ -142,8 +143,8 @@ func openSecret(ctx context.Context, box *seal.Box, st secretStore, name string)
 }
 
 // noteRotationKey keeps the public half of the rotation key in use, and warns when it is another one than before.
-func (s *secrets) noteRotationKey(ctx context.Context, cfg *Config, box *seal.Box, st secretStore) error {
-	pub, err := s.RotationKey.PublicKey()
+func (s *Secrets) noteRotationKey(ctx context.Context, cfg *Config, box *seal.Box, st secretStore) error {
+	pub, err := s.PLCRotationKey.PublicKey()
 	if err != nil {
 		return err
 	}
@@ -152,8 +153,8 @@ func (s *secrets) noteRotationKey(ctx context.Context, cfg *Config, box *seal.Bo
 	case err == nil && string(seen) == pub.DIDKey():
 		return nil
 	case err == nil:
-		cfg.warn("%s is another key (%s) than before (%s): keep the old one, the DIDs of older accounts can be changed with no other",
-			plcKeyVariable, pub.DIDKey(), seen)
+		s.Warnings = append(s.Warnings, fmt.Sprintf("%s is another key (%s) than before (%s): keep the old one, the DIDs of older accounts can be changed with no other",
+			plcKeyVariable, pub.DIDKey(), seen))
 	case !errors.Is(err, store.ErrNotFound):
 		return err
 	}
@@ -183,7 +184,7 @@ func ShowSecret(ctx context.Context, cfg *Config, name string) (string, error) {
 	if _, err := os.Stat(cfg.MasterKeyPath()); cfg.MasterKeyHex == "" && err != nil {
 		return "", fmt.Errorf("the server makes its secrets at its first start, or it runs on another data folder: %w", err)
 	}
-	box, err := openSeal(cfg)
+	box, err := OpenSeal(cfg)
 	if err != nil {
 		return "", err
 	}

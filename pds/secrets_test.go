@@ -16,9 +16,9 @@ import (
 )
 
 // boot does what a start does with the secrets, and closes the store again.
-func boot(t *testing.T, cfg *Config) (*secrets, error) {
+func boot(t *testing.T, cfg *Config) (*Secrets, error) {
 	t.Helper()
-	box, err := openSeal(cfg)
+	box, err := OpenSeal(cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -27,7 +27,7 @@ func boot(t *testing.T, cfg *Config) (*secrets, error) {
 		t.Fatal(err)
 	}
 	defer st.Close()
-	return loadSecrets(t.Context(), cfg, st, box)
+	return LoadSecrets(t.Context(), cfg, box, st)
 }
 
 func didKey(t *testing.T, key atcrypto.PrivateKey) string {
@@ -54,12 +54,12 @@ func TestSecretsAreMadeOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if string(first.JWT) != string(again.JWT) || len(first.JWT) < 32 || first.AdminPassword != again.AdminPassword ||
-		len(first.AdminPassword) < 32 || string(first.DPoP) != string(again.DPoP) || len(first.DPoP) != 32 ||
-		didKey(t, first.RotationKey) != didKey(t, again.RotationKey) || len(cfg.Warnings) > 0 {
+	if string(first.JWTSecret) != string(again.JWTSecret) || len(first.JWTSecret) < 32 || first.AdminPassword != again.AdminPassword ||
+		len(first.AdminPassword) < 32 || string(first.DPoPSecret) != string(again.DPoPSecret) || len(first.DPoPSecret) != 32 ||
+		didKey(t, first.PLCRotationKey) != didKey(t, again.PLCRotationKey) || len(again.Warnings) > 0 {
 		t.Error("secrets differ after a restart")
 	}
-	for name, want := range map[string]string{jwtVariable: string(first.JWT), adminVariable: first.AdminPassword, dpopVariable: hex.EncodeToString(first.DPoP)} {
+	for name, want := range map[string]string{jwtVariable: string(first.JWTSecret), adminVariable: first.AdminPassword, dpopVariable: hex.EncodeToString(first.DPoPSecret)} {
 		if got, err := ShowSecret(t.Context(), cfg, name); err != nil || got != want {
 			t.Errorf("show %s: %q %v", name, got, err)
 		}
@@ -73,7 +73,7 @@ func TestSecretsAreMadeOnce(t *testing.T) {
 	}
 	// The key that was shown can be put into the settings: it is the same one.
 	cfg.PLCRotationKeyHex = shown
-	if s, err := boot(t, cfg); err != nil || len(cfg.Warnings) > 0 || didKey(t, s.RotationKey) != didKey(t, first.RotationKey) {
+	if s, err := boot(t, cfg); err != nil || len(s.Warnings) > 0 || didKey(t, s.PLCRotationKey) != didKey(t, first.PLCRotationKey) {
 		t.Errorf("shown key: %v %+v", err, s)
 	}
 	db, err := os.ReadFile(cfg.DatabasePath())
@@ -103,7 +103,7 @@ func TestLostKeysAreNoticed(t *testing.T) {
 		t.Errorf("the rotation key left the settings: %v", err)
 	}
 	cfg.PLCRotationKeyHex = newKey()
-	if s, err := boot(t, cfg); err != nil || len(cfg.Warnings) != 1 {
+	if s, err := boot(t, cfg); err != nil || len(s.Warnings) != 1 {
 		t.Errorf("another rotation key: %v %+v", err, s)
 	}
 	cfg.PLCRotationKeyHex = kept
@@ -131,11 +131,11 @@ func (brokenStore) SetSecret(context.Context, string, []byte) error { return err
 func TestUnreadableSecretIsNotReplaced(t *testing.T) {
 	cfg := DefaultConfig()
 	cfg.MasterKeyHex = strings.Repeat("ab", seal.KeySize)
-	box, err := openSeal(cfg)
+	box, err := OpenSeal(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := loadSecrets(t.Context(), cfg, brokenStore{}, box); !errors.Is(err, errDisk) {
+	if _, err := LoadSecrets(t.Context(), cfg, box, brokenStore{}); !errors.Is(err, errDisk) {
 		t.Errorf("got %v", err)
 	}
 }
