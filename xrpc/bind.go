@@ -33,7 +33,7 @@ func newBinder(t reflect.Type, md *method) *binder {
 		if name == "" {
 			continue
 		}
-		if md.lex != nil && !md.lex.HasParam(name) {
+		if !md.lex.HasParam(name) {
 			panic(fmt.Sprintf("xrpc: %s has no parameter %q, which %s.%s wants", md.nsid, name, t, f.Name))
 		}
 		set := setterOf(f.Type)

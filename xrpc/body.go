@@ -22,9 +22,8 @@ import (
 )
 
 const (
-	jsonType = "application/json"
-	anyType  = "*/*"
-	noLimit  = -1
+	anyType = "*/*"
+	noLimit = -1
 
 	// A body may take bodyGrace plus one second for every bodyRate bytes that have come; then it
 	// is given up. A client that trickles bytes to hold a connection gains no more than that.
@@ -294,12 +293,7 @@ func (md *method) readError(err error) error {
 }
 
 func (md *method) decodeInput(body []byte, in any) error {
-	var err error
-	if md.lex != nil {
-		err = md.lex.ValidateInput(body)
-	} else {
-		err = lexicons.CheckJSON(body)
-	}
+	err := md.lex.ValidateInput(body)
 	if errors.Is(err, lexicons.ErrMalformedJSON) {
 		return InvalidRequest("The request body is not valid JSON: %v", err)
 	}

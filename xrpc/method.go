@@ -39,7 +39,7 @@ func WithoutGlobalLimit() Option { return func(md *method) { md.noGlobalLimit = 
 type method struct {
 	mux           *Mux
 	nsid          string
-	lex           *lexicons.Method // nil when the catalog does not know it
+	lex           *lexicons.Method
 	kind          lexicons.Kind
 	access        Access
 	bodyLimit     int64
@@ -55,8 +55,8 @@ type method struct {
 // tag take the parameters: strings and types of kind string, integers, booleans, pointers to
 // them (nil when absent), and slices of strings. O is written as JSON; see JSONAppender.
 //
-// Registering panics when the method is registered already, is no query, or does not have one
-// of the parameters.
+// Registering panics when the method is registered already, is not in the catalog, is no query,
+// or does not have one of the parameters.
 func Query[P, O any](m *Mux, nsid string, a Access, h func(context.Context, *P) (*O, error), opts ...Option) {
 	md := m.register(nsid, lexicons.KindQuery, a, opts)
 	bind := newBinder(reflect.TypeFor[P](), md)
@@ -138,22 +138,21 @@ func (md *method) streamRequest(c *call) *http.Request {
 	return r
 }
 
-// register makes the method known; kind "" takes what the catalog says.
+// register makes a method of the catalog known; kind "" takes what the catalog says.
 func (m *Mux) register(nsid string, kind lexicons.Kind, a Access, opts []Option) *method {
 	if m.methods[nsid] != nil {
 		panic("xrpc: " + nsid + " is registered twice")
 	}
-	md := &method{mux: m, nsid: nsid, kind: kind, access: a, bodyLimit: m.opts.BodyLimit}
-	if lex, err := m.catalog.Method(nsid); err == nil {
-		if kind != "" && lex.Kind != kind {
-			panic("xrpc: " + nsid + " is a " + string(lex.Kind) + ", not a " + string(kind))
-		}
-		md.lex, md.kind = lex, lex.Kind
-		md.encoding, md.defaults = lex.InputEncoding(), lex.InputDefaults()
-	} else if kind == "" {
+	lex, err := m.catalog.Method(nsid)
+	if err != nil {
 		panic("xrpc: " + err.Error())
-	} else if kind == lexicons.KindProcedure {
-		md.encoding = jsonType
+	}
+	if kind != "" && lex.Kind != kind {
+		panic("xrpc: " + nsid + " is a " + string(lex.Kind) + ", not a " + string(kind))
+	}
+	md := &method{
+		mux: m, nsid: nsid, lex: lex, kind: lex.Kind, access: a, bodyLimit: m.opts.BodyLimit,
+		encoding: lex.InputEncoding(), defaults: lex.InputDefaults(),
 	}
 	for _, o := range opts {
 		o(md)
@@ -204,9 +203,6 @@ func (md *method) checkVerb(verb string) error {
 }
 
 func (md *method) readParams(c *call) error {
-	if md.lex == nil {
-		return nil
-	}
 	params, err := md.lex.ParseParams(c.r.URL.RawQuery)
 	if err != nil {
 		return InvalidRequest("Error: %v", err)

@@ -99,6 +99,7 @@ func (m *Mux) fail(c *call, err error) {
 		c.w.abort = true
 		return
 	}
+	c.w.restart()
 	message := e.Message
 	if e.Status >= http.StatusInternalServerError && message == "" {
 		message = "Something went wrong here. If it goes on, tell the server's operator this request id: " + c.id

@@ -38,7 +38,10 @@ type response struct {
 func (w *response) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // begun says whether it is too late to answer something else.
-func (w *response) begun() bool { return w.sent || w.hijacked || len(w.pending) > 0 }
+func (w *response) begun() bool { return w.sent || w.hijacked }
+
+// restart forgets what was held back and not sent.
+func (w *response) restart() { w.status, w.bytes, w.pending = 0, 0, nil }
 
 // WriteHeader implements http.ResponseWriter. The header goes out with the first bytes of the body.
 func (w *response) WriteHeader(status int) {

@@ -317,6 +317,9 @@ func TestRegistrationMistakesPanic(t *testing.T) {
 		"wrong kind": func(m *Mux) {
 			Query(m, "com.atproto.server.deleteSession", nil, func(context.Context, *struct{}) (*struct{}, error) { return nil, nil })
 		},
+		"not in the catalog": func(m *Mux) {
+			Query(m, "com.example.my.method", nil, func(context.Context, *struct{}) (*struct{}, error) { return nil, nil })
+		},
 		"no such parameter": func(m *Mux) {
 			Query(m, "com.atproto.sync.getHead", nil, func(context.Context, *listParams) (*struct{}, error) { return nil, nil })
 		},
@@ -329,5 +332,60 @@ func TestRegistrationMistakesPanic(t *testing.T) {
 			}()
 			register(testMux(Options{}))
 		}()
+	}
+}
+
+type page1 struct{ n int }
+
+func (p *page1) AppendJSON(dst []byte) ([]byte, error) {
+	if p.n < 0 {
+		return nil, errors.New("row is corrupt")
+	}
+	return fmt.Appendf(dst, `{"n":%d}`, p.n), nil
+}
+
+func TestOutputsThatWriteThemselves(t *testing.T) {
+	m := New(Options{Logger: slog.New(slog.DiscardHandler)})
+	Query(m, "com.atproto.repo.listRecords", nil, func(_ context.Context, p *listParams) (*page1, error) { return &page1{p.Limit - 2}, nil })
+	if w := do(m.Handler(), "GET", list+"&limit=9", ""); w.Body.String() != `{"n":7}` || w.Header().Get("Content-Length") != "7" {
+		t.Errorf("%s %v", w.Body, w.Header())
+	}
+	w := do(m.Handler(), "GET", list+"&limit=1", "")
+	if name, message := wireErr(t, w); w.Code != 500 || name != NameInternal || strings.Contains(message, "corrupt") {
+		t.Errorf("%d %s %s", w.Code, name, message)
+	}
+}
+
+func TestErrorsReplaceWhatWasNotSentYet(t *testing.T) {
+	m := New(Options{Logger: slog.New(slog.DiscardHandler)})
+	Stream(m, "com.atproto.sync.getRepo", nil, func(w http.ResponseWriter, _ *http.Request) error {
+		w.Header().Set("Content-Type", "application/vnd.ipld.car")
+		_, _ = io.WriteString(w, "beginning")
+		return InvalidRequest("No such repo")
+	})
+	w := do(m.Handler(), "GET", "/xrpc/com.atproto.sync.getRepo?did=did:plc:a", "", "Accept-Encoding", "gzip")
+	if name, _ := wireErr(t, w); w.Code != 400 || name != NameInvalidRequest {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+}
+
+func TestOneLogLineForEachRequest(t *testing.T) {
+	var log bytes.Buffer
+	h := testMux(Options{Logger: slog.New(slog.NewJSONHandler(&log, nil))}).Handler()
+	do(h, "GET", "/xrpc/com.atproto.server.getSession?token=hush", "", "Authorization", "Bearer alice", "X-Request-Id", "r1")
+	var line struct {
+		ID, Verb, Method, DID, IP string
+		Status, Bytes             int
+		Took                      int64
+	}
+	if err := json.Unmarshal(log.Bytes(), &line); err != nil {
+		t.Fatalf("%v: %s", err, log.String())
+	}
+	if line.ID != "r1" || line.Verb != "GET" || line.Method != "com.atproto.server.getSession" || line.DID != "did:plc:alice" ||
+		line.IP != "192.0.2.1" || line.Status != 200 || line.Bytes != len(`{"user":"alice"}`) || line.Took <= 0 {
+		t.Errorf("%s", log.String())
+	}
+	if strings.Contains(log.String(), "Bearer") || strings.Contains(log.String(), "hush") {
+		t.Errorf("credentials in the log: %s", log.String())
 	}
 }
