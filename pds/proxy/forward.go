@@ -249,8 +249,21 @@ func readError(res *http.Response) *Error {
 	return e
 }
 
+// headStart is how much of an answer is read before any of it is passed on.
+// When the service fails that early, the client can still be told.
+const headStart = 32 << 10
+
 // pipe streams res to w.
 func (x *exchange) pipe(w http.ResponseWriter, res *http.Response) error {
+	body := &watchedReader{r: res.Body, x: x}
+	var head []byte
+	var err error
+	if res.Request.Method != http.MethodHead {
+		head, err = readHead(body)
+		if err != nil && err != io.EOF {
+			return failure(x.ctx, err)
+		}
+	}
 	h := w.Header()
 	copyHeaders(h, res.Header, responseHeaders)
 	// A stranger's bytes come from this server's origin now: no browser may
@@ -261,7 +274,11 @@ func (x *exchange) pipe(w http.ResponseWriter, res *http.Response) error {
 	if res.Request.Method == http.MethodHead {
 		return nil
 	}
-	_, err := io.Copy(w, &watchedReader{r: res.Body, x: x})
+	whole := err == io.EOF
+	_, err = w.Write(head)
+	if err == nil && !whole {
+		_, err = io.Copy(w, body)
+	}
 	if err == nil {
 		return nil
 	}
@@ -269,6 +286,19 @@ func (x *exchange) pipe(w http.ResponseWriter, res *http.Response) error {
 	// the answer as if it were whole.
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Unix(1, 0))
 	return fmt.Errorf("%w: %w", ErrAborted, errors.Join(err, context.Cause(x.ctx)))
+}
+
+// readHead reads until headStart bytes are there or r ends, which is io.EOF.
+func readHead(r io.Reader) ([]byte, error) {
+	buf := make([]byte, 0, headStart)
+	for len(buf) < cap(buf) {
+		n, err := r.Read(buf[len(buf):cap(buf)])
+		buf = buf[:len(buf)+n]
+		if err != nil {
+			return buf, err
+		}
+	}
+	return buf, nil
 }
 
 func copyHeaders(dst, src http.Header, names []string) {
