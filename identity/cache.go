@@ -14,22 +14,26 @@ type lifetimes struct {
 	failure  time.Duration // of failures to get an answer
 }
 
-// cache keeps answers by key, the longest unused going first when it is full.
-// It is safe for concurrent use.
+// cache keeps answers by key, the longest unused going first when there are
+// too many or they weigh too much. It is safe for concurrent use.
 type cache[K comparable, V any] struct {
-	life lifetimes
-	size int
-	now  func() time.Time
+	life  lifetimes
+	size  int         // most answers
+	most  int         // most bytes
+	weigh func(V) int // about how many bytes an answer takes
+	now   func() time.Time
 
 	mu      sync.Mutex // guards what follows
 	entries map[K]*list.Element
 	order   *list.List // of *entry[K, V], the latest used in front
+	weight  int        // of all entries, in bytes
 	clock   uint64     // counts begun fetches and purges
 }
 
 type entry[K comparable, V any] struct {
 	key    K
 	value  V
+	weight int
 	err    error
 	at     time.Time
 	begun  uint64 // the clock when the fetch of the answer began
@@ -45,8 +49,14 @@ const (
 	stale
 )
 
-func newCache[K comparable, V any](size int, life lifetimes, now func() time.Time) *cache[K, V] {
-	return &cache[K, V]{life: life, size: size, now: now, entries: map[K]*list.Element{}, order: list.New()}
+// maxCacheBytes bounds what one cache takes, whatever strangers' answers are like.
+const maxCacheBytes = 64 << 20
+
+// entryOverhead is about what an entry takes beside its answer.
+const entryOverhead = 300
+
+func newCache[K comparable, V any](size int, weigh func(V) int, life lifetimes, now func() time.Time) *cache[K, V] {
+	return &cache[K, V]{life: life, size: size, most: maxCacheBytes, weigh: weigh, now: now, entries: map[K]*list.Element{}, order: list.New()}
 }
 
 // get returns the answer for key, a value or an error, and how good it is.
@@ -116,17 +126,24 @@ func (c *cache[K, V]) purge(key K) {
 	c.set(&entry[K, V]{key: key, at: c.now(), begun: c.clock, purged: true})
 }
 
-// set stores e; the caller holds mu.
+// set stores e and makes room for it; the caller holds mu.
 func (c *cache[K, V]) set(e *entry[K, V]) {
+	e.weight = entryOverhead
+	if e.err == nil && !e.purged {
+		e.weight += c.weigh(e.value)
+	}
+	c.weight += e.weight
 	if el := c.entries[e.key]; el != nil {
+		c.weight -= el.Value.(*entry[K, V]).weight
 		el.Value = e
 		c.order.MoveToFront(el)
-		return
+	} else {
+		c.entries[e.key] = c.order.PushFront(e)
 	}
-	c.entries[e.key] = c.order.PushFront(e)
-	for len(c.entries) > c.size {
+	for len(c.entries) > c.size || c.weight > c.most {
 		oldest := c.order.Back()
-		c.order.Remove(oldest)
-		delete(c.entries, oldest.Value.(*entry[K, V]).key)
+		gone := c.order.Remove(oldest).(*entry[K, V])
+		c.weight -= gone.weight
+		delete(c.entries, gone.key)
 	}
 }

@@ -54,7 +54,8 @@ type Options struct {
 	// CacheStale is the age at which an answer is renewed in the background,
 	// CacheMax the one at which it is dropped; 0 means the defaults.
 	CacheStale, CacheMax time.Duration
-	// CacheSize is how many DIDs, and how many handles, are kept.
+	// CacheSize is how many DIDs, and how many handles, are kept at most; 0
+	// means DefaultCacheSize.
 	CacheSize int
 	// Local answers for handles of this server; it is asked first, and its
 	// answers are not cached. May be nil.
@@ -115,8 +116,8 @@ func New(o Options) *Resolver {
 		plc:     plc.NewClient(o.PLCURL, o.PLCClient),
 		dns:     []*net.Resolver{net.DefaultResolver},
 		backup:  nameservers(o.BackupNameservers),
-		docs:    newCache[syntax.DID, *Document](o.CacheSize, life, o.Now),
-		handles: newCache[syntax.Handle, syntax.DID](o.CacheSize, life, o.Now),
+		docs:    newCache[syntax.DID](o.CacheSize, documentWeight, life, o.Now),
+		handles: newCache[syntax.Handle](o.CacheSize, func(did syntax.DID) int { return len(did) }, life, o.Now),
 		slots:   semaphore.NewWeighted(maxLookups),
 		plcSlot: semaphore.NewWeighted(maxPLC),
 		wellKnown: func(h syntax.Handle) string {
@@ -127,6 +128,12 @@ func New(o Options) *Resolver {
 		r.dns = nameservers(o.Nameservers)
 	}
 	return r
+}
+
+// documentWeight is about what a document takes in memory: its text, and what
+// was read out of it.
+func documentWeight(d *Document) int {
+	return 3*len(d.Raw) + 64*(len(d.Keys)+len(d.Services)+len(d.AlsoKnownAs))
 }
 
 func setDefault[T comparable](v *T, def T) {

@@ -480,7 +480,7 @@ func TestLookupsAreShared(t *testing.T) {
 // An answer to a question asked before a refresh or purge must not be kept.
 func TestLateAnswersAreDropped(t *testing.T) {
 	now := time.Unix(0, 0)
-	c := newCache[string, int](10, lifetimes{time.Hour, time.Hour, time.Hour, time.Hour}, func() time.Time { return now })
+	c := newCache[string](10, func(int) int { return 0 }, lifetimes{time.Hour, time.Hour, time.Hour, time.Hour}, func() time.Time { return now })
 	early, late := c.begin(), c.begin()
 	c.put("k", late, 2, nil)
 	c.put("k", early, 1, nil)
@@ -501,7 +501,7 @@ func TestLateAnswersAreDropped(t *testing.T) {
 
 func TestCacheIsBounded(t *testing.T) {
 	now := time.Unix(0, 0)
-	c := newCache[int, int](3, lifetimes{time.Hour, time.Hour, time.Hour, time.Hour}, func() time.Time { return now })
+	c := newCache[int](3, func(n int) int { return n }, lifetimes{time.Hour, time.Hour, time.Hour, time.Hour}, func() time.Time { return now })
 	for i := range 10 {
 		c.put(i, c.begin(), i, nil)
 		c.get(0) // in use
@@ -511,5 +511,27 @@ func TestCacheIsBounded(t *testing.T) {
 	}
 	if _, _, state := c.get(0); state != fresh {
 		t.Error("the one in use was dropped")
+	}
+	c.most = 10_000
+	for range 3 { // also what takes the place of another counts
+		c.put(5000, c.begin(), 5000, nil)
+		c.put(4500, c.begin(), 4500, nil)
+	}
+	if len(c.entries) != 1 || c.weight != 4500+entryOverhead {
+		t.Errorf("%d entries of %d bytes", len(c.entries), c.weight)
+	}
+	c.put(20_000, c.begin(), 20_000, nil)
+	if len(c.entries) != 0 || c.weight != 0 || c.order.Len() != 0 {
+		t.Errorf("%d entries of %d bytes after one that does not fit", len(c.entries), c.weight)
+	}
+}
+
+func BenchmarkResolveDIDCached(b *testing.B) {
+	r := New(Options{})
+	r.docs.put(testDID, r.docs.begin(), &Document{DID: testDID}, nil)
+	for b.Loop() {
+		if _, err := r.ResolveDID(context.Background(), testDID); err != nil {
+			b.Fatal(err)
+		}
 	}
 }

@@ -93,8 +93,15 @@ func (d *Directory) Close() error {
 	return d.file.close()
 }
 
-// ServeHTTP answers the PLC directory's HTTP API.
+// ServeHTTP answers the PLC directory's HTTP API, to web pages of any origin.
 func (d *Directory) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Access-Control-Allow-Origin", "*")
+	if r.Method == http.MethodOptions {
+		w.Header().Set("Access-Control-Allow-Methods", "GET, HEAD, POST")
+		w.Header().Set("Access-Control-Allow-Headers", "*")
+		w.WriteHeader(http.StatusNoContent)
+		return
+	}
 	d.mux.ServeHTTP(w, r)
 }
 

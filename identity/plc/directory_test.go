@@ -165,6 +165,12 @@ func TestDirectoryStatuses(t *testing.T) {
 	}
 	if _, _, header := td.get(t, "/"+h.did.String()); !strings.HasPrefix(header.Get("Content-Type"), "application/did+ld+json") {
 		t.Errorf("content type of a document: %s", header.Get("Content-Type"))
+	} else if header.Get("Access-Control-Allow-Origin") != "*" {
+		t.Error("a web page may not read documents")
+	}
+	req, _ := http.NewRequest(http.MethodOptions, td.url+"/"+h.did.String(), nil)
+	if res, err := http.DefaultClient.Do(req); err != nil || res.StatusCode != 204 {
+		t.Errorf("OPTIONS: %v, %v", res, err)
 	}
 	misordered := h.update(0, "x.example.com", h.high)
 	misordered.Prev = hashCID([]byte("x")).String()
