@@ -9,7 +9,7 @@ import (
 )
 
 // Params are the query parameters of one request, as far as the method's schema declares them,
-// checked and with defaults filled in, in the order of their names.
+// checked and with defaults filled in.
 type Params []Param
 
 // Param is one query parameter. List holds the values of an array parameter and is nil for all
@@ -106,8 +106,7 @@ func unescape(s string) (string, error) {
 	return s, nil
 }
 
-// add takes one pair of the query string in, checked, keeping the parameters sorted by their
-// place in the schema.
+// add takes one pair of the query string in, checked.
 func (p *Params) add(n *node, name, value string) *Error {
 	i := n.prop(name)
 	if i < 0 {
