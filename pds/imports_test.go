@@ -20,7 +20,7 @@ var allowedImports = map[string][]string{
 	"pds/seal":     {},
 	"pds/blob":     {"repo"},
 	"pds/proxy":    {"identity"},
-	"pds/relay":    {},
+	"pds/relay":    {"identity"},
 	"repo":         {"repo/mst"},
 	"repo/mst":     {},
 	"identity":     {"identity/plc"},

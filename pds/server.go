@@ -271,4 +271,3 @@ func (s *Server) version() string {
 	}
 	return Version
 }
-
