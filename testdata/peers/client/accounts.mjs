@@ -1,7 +1,7 @@
 // Signing up, in and out; sessions, app passwords, service tokens, preferences, names.
 import assert from 'node:assert/strict'
 import { verifyJwt } from '@atproto/xrpc-server'
-import { describe, fails, freshName, ids, newAgent, raw, service, signUp } from './harness.mjs'
+import { describe, fails, freshName, ids, invitation, newAgent, raw, service, signUp } from './harness.mjs'
 
 export default async (t, day) => {
   await t.test('the server describes itself', async () => {
@@ -23,17 +23,30 @@ export default async (t, day) => {
 
   await t.test('handles and addresses are taken once, and reserved or malformed ones are refused by name', async () => {
     const { handle, email, password } = day.alice.account
-    const { availableUserDomains, inviteCodeRequired } = await describe()
-    const domain = availableUserDomains[0]
-    const create = (data) => newAgent().com.atproto.server.createAccount({ email: 'x@example.com', password, ...data })
-    if (!inviteCodeRequired) {
-      await fails(create({ handle }), 400, 'InvalidRequest', 'HandleNotAvailable')
-      await fails(create({ handle: freshName('carol') + domain, email }), 400, 'InvalidRequest')
-    }
+    const domain = (await describe()).availableUserDomains[0]
+    const code = await invitation()
+    const create = (data) => newAgent().com.atproto.server.createAccount({ email: 'x@example.com', password, ...code, ...data })
+    await fails(create({ handle }), 400, 'InvalidRequest', 'HandleNotAvailable')
+    await fails(create({ handle: freshName('carol') + domain, email }), 400, 'InvalidRequest')
     await fails(create({ handle: `admin${domain}` }), 400, 'HandleNotAvailable')
     await fails(create({ handle: `a${domain}` }), 400, 'InvalidHandle')
     await fails(create({ handle: `${'a'.repeat(30)}${domain}` }), 400, 'InvalidHandle')
     await fails(create({ handle: `${freshName('bob')}.bsky.social` }), 400, 'UnsupportedDomain')
+  })
+
+  await t.test('an invite code serves as often as it says', async (t) => {
+    const code = await invitation()
+    if (!code.inviteCode) return t.skip('this server asks for none')
+    const domain = (await describe()).availableUserDomains[0]
+    const create = async (name, data) => {
+      const local = freshName(name)
+      const input = { handle: local + domain, email: `${local}@example.com`, password: 'secret', ...data }
+      return newAgent().com.atproto.server.createAccount(input)
+    }
+    await create('dave', code)
+    await fails(create('erin', code), 400, 'InvalidInviteCode')
+    await fails(create('erin', { inviteCode: 'localhost-aaaaa-aaaaa' }), 400, 'InvalidInviteCode')
+    await fails(create('erin'), 400, 'InvalidInviteCode')
   })
 
   await t.test('sign in by handle, DID and e-mail; a wrong password is refused', async () => {

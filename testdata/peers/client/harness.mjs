@@ -92,13 +92,14 @@ let description
 /** describe asks the server for its description, once. */
 export const describe = async () => (description ??= (await newAgent().com.atproto.server.describeServer()).data)
 
-// invite makes an invite code as the admin.
-const invite = async () => {
+/** invitation gives an account's input an invite code, where the server wants one. */
+export const invitation = async () => {
+  if (!(await describe()).inviteCodeRequired) return {}
   const { data } = await newAgent().com.atproto.server.createInviteCode(
     { useCount: 1 },
     { headers: { authorization: `Basic ${btoa(`admin:${adminPassword}`)}` }, encoding: 'application/json' },
   )
-  return data.code
+  return { inviteCode: data.code }
 }
 
 /** freshName gives a name for an account that no earlier run has used. */
@@ -106,13 +107,13 @@ export const freshName = (name) => `${name}-${randomBytes(4).toString('hex')}`
 
 /** signUp makes an account on the server and gives its agent, signed in, with the account's data added. */
 export const signUp = async (name) => {
-  const { availableUserDomains, inviteCodeRequired } = await describe()
+  const { availableUserDomains } = await describe()
   const local = freshName(name)
   const account = {
     handle: local + availableUserDomains[0],
     email: `${local}@example.com`,
     password: `password of ${local}`,
-    ...(inviteCodeRequired && { inviteCode: await invite() }),
+    ...(await invitation()),
   }
   const agent = newAgent()
   const { data } = await agent.createAccount(account)

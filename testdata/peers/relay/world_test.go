@@ -1,0 +1,267 @@
+package relay
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bluesky-social/indigo/atproto/identity"
+
+	"perch/testdata/peers/bench/server"
+)
+
+// Ports of the programs. The namespace is ours alone.
+const (
+	plcPort          = 2582
+	pdsPort          = 2583
+	relayPort        = 2470
+	relayMetricsPort = 2471
+	startTimeout     = time.Minute
+)
+
+func localAddress(port int) string { return "127.0.0.1:" + strconv.Itoa(port) }
+
+// world is the small internet: a PLC directory, the server under test, a relay, and TLS before them.
+type world struct {
+	dir   string
+	peers string
+	front *front
+	ca    []string // environment by which programs trust the front
+
+	plc, pds, relay *server.Process
+	pdsSpec         server.Spec
+	relayRuns       int
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	peers, err := server.PeersDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &world{dir: runDir(t), peers: peers}
+	caFile := filepath.Join(w.dir, "ca.pem")
+	w.front = startFront(t, map[string]int{plcName: plcPort, pdsName: pdsPort, relayName: relayPort}, caFile)
+	w.ca = []string{"SSL_CERT_FILE=" + caFile, "SSL_CERT_DIR=/nonexistent", "NODE_EXTRA_CA_CERTS=" + caFile}
+
+	w.plc = start(t, server.PLC(peers, filepath.Join(w.dir, "plc"), plcPort))
+	w.pdsSpec = w.pdsTarget(t)
+	w.pds = start(t, w.pdsSpec)
+	w.startRelay(t)
+	t.Cleanup(func() {
+		for _, p := range []*server.Process{w.relay, w.pds, w.plc} {
+			if p != nil {
+				p.Kill()
+			}
+		}
+	})
+	return w
+}
+
+// runDir is where logs and data go.
+func runDir(t *testing.T) string {
+	keep := os.Getenv("PERCH_RELAY_KEEP")
+	if keep == "" {
+		return t.TempDir()
+	}
+	if err := os.MkdirAll(keep, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return keep
+}
+
+func start(t *testing.T, spec server.Spec) *server.Process {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	defer cancel()
+	p, err := server.Start(ctx, spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// pdsTarget says how to start the server under test, as in production.
+func (w *world) pdsTarget(t *testing.T) server.Spec {
+	t.Helper()
+	data := filepath.Join(w.dir, "pds")
+	plcURL := "https://" + plcName
+	var spec server.Spec
+	if os.Getenv("PERCH_RELAY_TARGET") == "reference" {
+		spec = server.Reference(w.peers, data, pdsPort, plcURL)
+	} else {
+		bin, err := server.BuildPerch(w.dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		spec = server.Perch(bin, data, pdsPort, plcURL)
+	}
+	spec.Env = append(spec.Env,
+		"PDS_HOSTNAME="+pdsName,
+		"PDS_SERVICE_DID=did:web:"+pdsName,
+		"PDS_SERVICE_HANDLE_DOMAINS=."+pdsName,
+		"PDS_DISABLE_SSRF_PROTECTION=false",
+		"PDS_CRAWLERS=https://"+relayName,
+	)
+	spec.Env = append(spec.Env, w.ca...)
+	return spec
+}
+
+// startRelay starts the relay on its folder, with a log of its own for each run.
+func (w *world) startRelay(t *testing.T) {
+	t.Helper()
+	data := filepath.Join(w.dir, "relay")
+	if err := os.MkdirAll(data, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	w.relayRuns++
+	w.relay = start(t, server.Spec{
+		Name:    "relay",
+		Command: []string{filepath.Join(w.peers, ".cache", "bin", "relay"), "serve"},
+		Env: append([]string{
+			"DATABASE_URL=sqlite://" + filepath.Join(data, "relay.sqlite"),
+			"RELAY_PERSIST_DIR=" + filepath.Join(data, "persist"),
+			"RELAY_API_BIND=" + localAddress(relayPort),
+			"RELAY_METRICS_LISTEN=" + localAddress(relayMetricsPort),
+			"RELAY_PLC_HOST=https://" + plcName,
+			"RELAY_ADMIN_PASSWORD=admin",
+			"RELAY_IDENT_CACHE_SIZE=10000",
+			"RELAY_TRUSTED_DOMAINS=" + pdsName, // only lifts its limits of events per second
+			"RELAY_LOG_LEVEL=info",
+		}, w.ca...),
+		Dir:  data,
+		Log:  w.relayLogFile(w.relayRuns),
+		Port: relayPort,
+	})
+}
+
+func (w *world) relayLogFile(run int) string {
+	return filepath.Join(w.dir, fmt.Sprintf("relay-%d.log", run))
+}
+
+// crawl makes the relay follow the server, and waits until it does. A relay reads a new host from now on, so this comes first.
+func (w *world) crawl(t *testing.T) {
+	t.Helper()
+	body := strings.NewReader(`{"hostname":"https://` + pdsName + `"}`)
+	req, err := http.NewRequest("POST", "http://"+localAddress(relayPort)+"/admin/pds/requestCrawl", body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.SetBasicAuth("admin", "admin")
+	req.Header.Set("Content-Type", "application/json")
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		b, _ := io.ReadAll(res.Body)
+		t.Fatalf("the relay does not crawl: %s: %s\n%s", res.Status, b, w.relay.LogTail())
+	}
+	waitFor(t, "the relay to follow the server", func() bool { return w.front.followers.Load() > 0 })
+}
+
+// restartPDS ends the server with SIGTERM and starts it on the same data.
+func (w *world) restartPDS(t *testing.T) {
+	t.Helper()
+	if err := w.pds.Stop(); err != nil {
+		t.Error(err)
+	}
+	w.pds = start(t, w.pdsSpec)
+}
+
+// directory resolves identities for indigo's verification.
+func (w *world) directory() identity.Directory {
+	base := identity.BaseDirectory{PLCURL: "http://" + localAddress(plcPort), SkipHandleVerification: true}
+	cached := identity.NewCacheDirectory(&base, 10_000, time.Hour, time.Minute, time.Hour)
+	return cached
+}
+
+// waitFor polls for a condition of another process; it fails the test after two minutes.
+func waitFor(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	deadline := time.After(2 * time.Minute)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for !done() {
+		select {
+		case <-deadline:
+			t.Fatalf("waited in vain for %s", what)
+		case <-tick.C:
+		}
+	}
+}
+
+// relayLine is a line of the relay's log.
+type relayLine struct {
+	Level string `json:"level"`
+	Msg   string `json:"msg"`
+	Err   string `json:"err"`
+}
+
+// relayComplaints returns the lines of the relay's logs that are not in order. Connections are lost when a side is restarted, and
+// then the relay, which marks events as read a little late, asks for some again; that it passes on each commit once is checked apart.
+func (w *world) relayComplaints(t *testing.T) []string {
+	t.Helper()
+	var bad []string
+	for run := 1; run <= w.relayRuns; run++ {
+		b, err := os.ReadFile(w.relayLogFile(run))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, text := range strings.Split(strings.TrimSpace(string(b)), "\n") {
+			var line relayLine
+			if json.Unmarshal([]byte(text), &line) != nil || line.Msg == "" {
+				continue // the web framework's banner and its list of requests
+			}
+			if !harmless(line) {
+				bad = append(bad, text)
+			}
+		}
+	}
+	return bad
+}
+
+func harmless(line relayLine) bool {
+	switch line.Msg {
+	case "dialing failed", "host connection failed", "dropping commit with old rev":
+		return true
+	case "dropping message for inactive account":
+		return false
+	}
+	return line.Level == "INFO" || line.Level == "DEBUG"
+}
+
+// relayMetric sums a metric of the running relay over its labels.
+func (w *world) relayMetric(t *testing.T, name string) float64 {
+	t.Helper()
+	res, err := http.Get("http://" + localAddress(relayMetricsPort) + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sum float64
+	for _, line := range strings.Split(string(b), "\n") {
+		key, value, ok := strings.Cut(line, " ")
+		if ok && (key == name || strings.HasPrefix(key, name+"{")) {
+			n, err := strconv.ParseFloat(value, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			sum += n
+		}
+	}
+	return sum
+}
