@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes everything that the tests with real peers need: Node 22 and the pinned npm packages in node_modules,
-# indigo's relay and goat in .cache/bin. Needs Go, Node >= 20 with npm, and root only where a Debian package is missing.
+# indigo's relay and goat in .cache/bin, the tools for a network namespace. Needs Go, Node >= 20 with npm, and root only where a Debian package is missing.
 # Does nothing when nothing changed. `setup.sh npm` or `setup.sh go` makes only that half.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -57,6 +57,8 @@ install_go() {
 }
 
 setup_go() {
+	need ip iproute2
+	need unshare util-linux
 	install_go relay "$relay_version"
 	install_go goat "$goat_version"
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 
 	"github.com/bluesky-social/indigo/atproto/identity"
@@ -37,6 +38,13 @@ type history struct {
 	sums    [][32]byte
 	commits int
 	other   int
+	sample  *sample // a commit with all kinds of operations, for the test of the tests
+}
+
+// sample is a commit and what was known before it.
+type sample struct {
+	before story
+	event  event
 }
 
 func newHistory(dir identity.Directory) *history {
@@ -81,6 +89,7 @@ func (s *story) note(kind string) {
 func (h *history) takeCommit(s *story, e *event) error {
 	c := e.commit
 	if h.dir != nil {
+		h.keepSample(s, e)
 		if err := h.verifyCommit(s, e); err != nil {
 			return err
 		}
@@ -94,6 +103,18 @@ func (h *history) takeCommit(s *story, e *event) error {
 	}
 	s.commits = append(s.commits, revision{c.Rev, c.Commit.String()})
 	return nil
+}
+
+func (h *history) keepSample(s *story, e *event) {
+	kinds := map[string]bool{}
+	for _, op := range e.commit.Ops {
+		kinds[op.Action] = true
+	}
+	if h.sample == nil && len(kinds) == 3 {
+		before := *s
+		before.records = maps.Clone(s.records)
+		h.sample = &sample{before, *e}
+	}
 }
 
 // verifyCommit runs indigo's verification and then what it leaves out: the chain, the links, the limits.

@@ -64,6 +64,7 @@ func TestRelayFollows(t *testing.T) {
 
 	direct.caughtUp(t, "the server's firehose", l)
 	relayed.caughtUp(t, "the relay's firehose", l)
+	checkJudge(t, direct.history)
 	checkDirect(t, direct.history, l)
 	checkRelayed(t, w, relayed.history, direct.history)
 	checkBackfill(t, direct.history)

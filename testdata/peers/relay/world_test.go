@@ -185,10 +185,10 @@ func (w *world) directory() identity.Directory {
 	return cached
 }
 
-// waitFor polls for a condition of another process; it fails the test after two minutes.
+// waitFor polls for a condition of another process; it fails the test after five minutes.
 func waitFor(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	deadline := time.After(2 * time.Minute)
+	deadline := time.After(5 * time.Minute)
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for !done() {
