@@ -21,7 +21,8 @@ type change struct {
 
 	tolerant bool // of references to blobs that are not here
 
-	records, bytes int64 // by how much they grow
+	records, bytes int64  // by how much they grow
+	listed         string // collection under which the account surely is
 }
 
 // errMoved says that the head is no longer the one the diff builds on.
@@ -93,8 +94,11 @@ func (c *change) create(op *repo.Op, w *repo.Write) error {
 	if err != nil {
 		return err
 	}
-	if _, err := c.tx.exec(c.ctx, collection, w.Collection.String(), int64(c.acct)); err != nil {
-		return err
+	if c.listed != w.Collection.String() {
+		if _, err := c.tx.exec(c.ctx, collection, w.Collection.String(), int64(c.acct)); err != nil {
+			return err
+		}
+		c.listed = w.Collection.String()
 	}
 	c.records++
 	c.bytes += int64(len(w.Record))
@@ -133,6 +137,7 @@ func (c *change) delete(op *repo.Op, w *repo.Write) error {
 	}
 	c.records--
 	c.bytes -= size
+	c.listed = ""
 	lo, hi := collectionRange(w.Collection)
 	if _, err := c.tx.exec(c.ctx, collection, w.Collection.String(), int64(c.acct), lo, hi); err != nil {
 		return err

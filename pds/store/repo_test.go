@@ -36,7 +36,12 @@ var testKey = sync.OnceValue(func() *atcrypto.PrivateKeyK256 {
 // newRepo makes an active account with an empty repository.
 func newRepo(t testing.TB, s *Store, name string) *testRepo {
 	t.Helper()
-	r := &testRepo{s: s, did: syntax.DID("did:plc:" + name), key: testKey()}
+	return newRepoKey(t, s, name, testKey())
+}
+
+func newRepoKey(t testing.TB, s *Store, name string, key *atcrypto.PrivateKeyK256) *testRepo {
+	t.Helper()
+	r := &testRepo{s: s, did: syntax.DID("did:plc:" + name), key: key}
 	d, err := repo.Start(r.did, repo.NextRev("", s.opts.Now(), 1), r.key)
 	if err != nil {
 		t.Fatal(err)
