@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/bluesky-social/indigo/atproto/syntax"
 	"github.com/ipfs/go-cid"
 
+	"perch/pds/blob"
 	"perch/pds/store"
 )
 
@@ -20,15 +22,17 @@ const (
 	jobRetryMax   = 6 * time.Hour
 	sweepInterval = time.Hour
 	sweepBatch    = 500
+	orphanSweep   = 24 * time.Hour
 	// uploadLifetime is how long an upload waits for a record that refers to it (spec-checklist BLB-05).
 	uploadLifetime = 24 * time.Hour
 )
 
 // work does the jobs that must survive a restart, and sweeps up what nobody came back for, until ctx ends.
 func (s *Server) work(ctx context.Context) {
-	jobs, sweeps := time.NewTicker(jobInterval), time.NewTicker(sweepInterval)
+	jobs, sweeps, orphans := time.NewTicker(jobInterval), time.NewTicker(sweepInterval), time.NewTicker(orphanSweep)
 	defer jobs.Stop()
 	defer sweeps.Stop()
+	defer orphans.Stop()
 	s.sweep(ctx)
 	for {
 		s.runJobs(ctx)
@@ -38,6 +42,8 @@ func (s *Server) work(ctx context.Context) {
 		case <-jobs.C:
 		case <-sweeps.C:
 			s.sweep(ctx)
+		case <-orphans.C:
+			s.sweepOrphans(ctx)
 		}
 	}
 }
@@ -90,12 +96,7 @@ func (s *Server) deleteBlobBytes(ctx context.Context, payload string) error {
 	if err != nil {
 		return err
 	}
-	unlock := s.store.LockBlobs(job.Account)
-	defer unlock()
-	_, err = s.store.Blob(ctx, job.Account, c)
-	if errors.Is(err, store.ErrNotFound) {
-		return s.blobs.Delete(job.DID, c)
-	}
+	_, err = s.withoutBlobRow(ctx, job.DID, c, func() error { return s.blobs.Delete(job.DID, c) })
 	return err
 }
 
@@ -116,4 +117,40 @@ func (s *Server) sweep(ctx context.Context) {
 	if err := s.accounts.SweepSessions(ctx); err != nil && ctx.Err() == nil {
 		s.log.ErrorContext(ctx, "sweep sessions", "err", err)
 	}
+}
+
+// sweepOrphans removes files that no row names: what a crash between the bytes of an upload and its row left behind.
+func (s *Server) sweepOrphans(ctx context.Context) {
+	known := func(did syntax.DID, c cid.Cid) (bool, error) {
+		gone, err := s.withoutBlobRow(ctx, did, c, func() error { return nil })
+		return !gone, err
+	}
+	err := s.blobs.Orphans(ctx, known, func(e blob.Entry) error {
+		if e.Strange {
+			return nil // not ours to delete; `perch check` tells of it
+		}
+		_, err := s.withoutBlobRow(ctx, e.DID, e.CID, func() error { return s.blobs.Delete(e.DID, e.CID) })
+		return err
+	})
+	if err != nil && ctx.Err() == nil {
+		s.log.ErrorContext(ctx, "sweep blobs without a row", "err", err)
+	}
+}
+
+// withoutBlobRow runs fn if the account has no row for the blob, while nobody can upload it, and tells whether it did. The files of accounts
+// that are not in the database at all are let be: they may belong to a backup that is still to come back.
+func (s *Server) withoutBlobRow(ctx context.Context, did syntax.DID, c cid.Cid, fn func() error) (bool, error) {
+	acct, err := s.store.AccountByDID(ctx, did)
+	if errors.Is(err, store.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	unlock := s.store.LockBlobs(acct.ID)
+	defer unlock()
+	if _, err := s.store.Blob(ctx, acct.ID, c); !errors.Is(err, store.ErrNotFound) {
+		return false, err
+	}
+	return true, fn()
 }

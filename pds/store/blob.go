@@ -116,6 +116,24 @@ type MissingBlob struct {
 	Path string
 }
 
+// Blobs lists all blobs of the account that the server has, private and taken-down ones too; paged as ListBlobs.
+func (s *Store) Blobs(ctx context.Context, acct AccountID, after cid.Cid, limit int) ([]Blob, error) {
+	const query = "SELECT cid, mime, size, referenced, created_at, takedown_ref FROM blob WHERE account = ? AND cid > ? ORDER BY cid LIMIT ?"
+	rows, err := s.read.query(ctx, query, int64(acct), cidAfter(after), limit)
+	return collect(rows, err, func(rows *sql.Rows, b *Blob) error {
+		var raw sql.RawBytes
+		var created int64
+		var takedown sql.NullString
+		if err := rows.Scan(&raw, &b.MimeType, &b.Size, &b.Referenced, &created, &takedown); err != nil {
+			return err
+		}
+		b.CreatedAt, b.TakedownRef = fromMicros(created), takedown.String
+		var err error
+		b.CID, err = parseCID(raw)
+		return err
+	})
+}
+
 // MissingBlobs lists blobs that records refer to and that are not here, as after an import; paged as ListBlobs.
 func (s *Store) MissingBlobs(ctx context.Context, acct AccountID, after cid.Cid, limit int) ([]MissingBlob, error) {
 	const query = `SELECT f.cid, min(f.path) FROM blob_ref f WHERE f.account = ?1 AND f.cid > ?2
