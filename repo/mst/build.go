@@ -3,6 +3,7 @@ package mst
 import (
 	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/ipfs/go-cid"
 )
@@ -10,18 +11,34 @@ import (
 // level is the node of one layer that a builder is filling.
 type level struct {
 	entries []Entry
-	kids    []kid // right of each entry, preceded by the left one; the last is pending
-	pending kid   // the subtree that ended just now, left of the entry to come
+	kids    []kid  // right of each entry, preceded by the left one; the last is pending
+	pending kid    // the subtree that ended just now, left of the entry to come
+	lo      string // the key left of the node, on a layer above
 }
 
-// builder makes a tree out of keys that come in order, in one pass. Nodes on
-// layers below keep are hashed and become stubs.
+// builder makes a tree out of keys that come in order, in one pass. Of the nodes it makes it
+// hashes some and forgets them, so that they become stubs: those on layers
+// below keep, and with a focus those that do not touch that key.
 type builder struct {
 	keep   int
-	dirty  bool // mark the nodes made
+	dirty  bool   // mark the nodes made
+	focus  string // keep only nodes that hold this key or have it as their neighbour; "": all
 	levels []level
 	last   string
 	buf    []byte
+}
+
+// builders are kept for their slices, since most make a tree of a few nodes.
+var builders = sync.Pool{New: func() any { return &builder{} }}
+
+// release makes b ready for another tree.
+func (b *builder) release() {
+	for i := range b.levels {
+		lv := &b.levels[i]
+		*lv = level{entries: lv.entries[:0], kids: lv.kids[:0]}
+	}
+	*b = builder{levels: b.levels[:0], buf: b.buf}
+	builders.Put(b)
 }
 
 // add appends a key, which must be greater than all before it.
@@ -39,44 +56,51 @@ func (b *builder) add(key string, value cid.Cid) error {
 
 // addAt appends a key of the given height when layers below base are not built here.
 func (b *builder) addAt(height, base int, key string, value cid.Cid) {
-	b.closeTo(height, base)
+	b.closeTo(height, base, key)
 	lv := &b.levels[height]
 	lv.entries = append(lv.entries, Entry{Key: key, Value: value})
 	lv.kids = append(lv.kids, lv.pending)
 	lv.pending = kid{}
 }
 
-// closeTo ends the nodes of all layers from base below layer `to` and hands each to the next.
-func (b *builder) closeTo(to, base int) {
+// closeTo ends the nodes of all layers from base below layer `to` and hands each
+// to the next. hi is the key that ends them, "" at the end of all.
+func (b *builder) closeTo(to, base int, hi string) {
 	for len(b.levels) <= to {
-		b.levels = append(b.levels, level{})
+		if len(b.levels) < cap(b.levels) {
+			b.levels = b.levels[:len(b.levels)+1]
+		} else {
+			b.levels = append(b.levels, level{})
+		}
 	}
 	for l := base; l < to; l++ {
-		if k := b.close(l); !k.none() {
+		if k := b.close(l, hi); !k.none() {
 			b.levels[l+1].pending = k
 		}
+		b.levels[l].lo = hi
 	}
 }
 
-// close ends the node of one layer: nothing, a node, or a stub below keep.
-func (b *builder) close(l int) kid {
+// close ends the node of one layer: nothing, a node, or a stub.
+func (b *builder) close(l int, hi string) kid {
 	lv := &b.levels[l]
 	if len(lv.entries) == 0 && lv.pending.none() {
 		return kid{}
 	}
 	lv.kids = append(lv.kids, lv.pending)
 	lv.pending = kid{}
-	if l < b.keep {
-		b.buf = (&node{entries: lv.entries, kids: lv.kids}).encode(b.buf[:0])
-		lv.entries, lv.kids = lv.entries[:0], lv.kids[:0]
-		return kid{stub: sumCID(b.buf)}
+	n := node{entries: lv.entries, kids: lv.kids}
+	b.buf = n.encode(slices.Grow(b.buf[:0], encodedSize(&n)))
+	id := sumCID(b.buf)
+	k := kid{stub: id}
+	if l >= b.keep && (b.focus == "" || lv.lo <= b.focus && (hi == "" || b.focus <= hi)) {
+		n := newNode(l, slices.Clone(lv.entries), slices.Clone(lv.kids))
+		n.dirty = b.dirty
+		n.enc.Store(&Block{CID: id})
+		k = kid{node: n}
 	}
-	n := newNode(l, slices.Clone(lv.entries), slices.Clone(lv.kids))
-	n.dirty = b.dirty
-	b.buf = n.encode(b.buf[:0])
-	n.enc.Store(&Block{CID: sumCID(b.buf)})
 	lv.entries, lv.kids = lv.entries[:0], lv.kids[:0]
-	return kid{node: n}
+	return k
 }
 
 // Derive makes the tree of all records of src in one ordered scan. Nodes on
@@ -87,8 +111,6 @@ func Derive(src Source, keep int) (Tree, error) {
 	if err := src.Scan("", "", b.add); err != nil {
 		return Tree{}, fmt.Errorf("derive tree: %w", err)
 	}
-	// The top is a node whatever keep says: its children are what may be stubs.
-	b.keep = min(b.keep, len(b.levels)-1)
 	return Tree{root: kid{node: b.finish(topLayer)}}, nil
 }
 
@@ -98,11 +120,13 @@ const topLayer = -1
 
 // loader turns stubs into nodes by scanning the records they cover.
 type loader struct {
-	src Source // nil for a partial tree, whose stubs cannot be loaded
+	src   Source // nil for a partial tree, whose stubs cannot be loaded
+	focus string // the key for which nodes are loaded
 }
 
-// load returns the node of a link that is not none, sits on the given layer and covers s. The
-// nodes it makes are marked dirty, since Seal has to drop them again.
+// load returns the node of a link that is not none, sits on the given layer and covers s. Of the
+// nodes below it come those that touch the focus. They are marked dirty, since Seal
+// has to drop them again.
 func (l loader) load(k kid, layer int, s span) (*node, error) {
 	if k.node != nil {
 		return k.node, nil
@@ -110,7 +134,9 @@ func (l loader) load(k kid, layer int, s span) (*node, error) {
 	if l.src == nil {
 		return nil, fmt.Errorf("%w: %s", ErrPartial, k.stub)
 	}
-	b := builder{dirty: true}
+	b := builders.Get().(*builder)
+	defer b.release()
+	b.dirty, b.focus = true, l.focus
 	if err := l.src.Scan(s.lo, s.hi, b.add); err != nil {
 		return nil, fmt.Errorf("load tree between %q and %q: %w", s.lo, s.hi, err)
 	}
@@ -130,6 +156,7 @@ func (b *builder) finish(layer int) *node {
 	if len(b.levels) == 0 || len(b.levels) > layer+1 {
 		return nil
 	}
-	b.closeTo(layer, 0)
-	return b.close(layer).node
+	b.closeTo(layer, 0, "")
+	b.keep, b.focus = min(b.keep, layer), "" // the top is a node in any case
+	return b.close(layer, "").node
 }

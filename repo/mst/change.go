@@ -17,7 +17,7 @@ func (t Tree) Put(src Source, key string, value cid.Cid) (Tree, cid.Cid, error) 
 	if !value.Defined() {
 		return t, cid.Undef, fmt.Errorf("%w: %q without a value", ErrKey, key)
 	}
-	p := put{loader: loader{src: src}, Entry: Entry{key, value}, height: Height(key)}
+	p := put{loader: loader{src, key}, Entry: Entry{key, value}, height: Height(key)}
 	root, err := p.top(t.root)
 	if err != nil {
 		return t, cid.Undef, err
@@ -141,7 +141,7 @@ func (t Tree) Delete(src Source, key string) (Tree, cid.Cid, error) {
 	if t.root.none() {
 		return t, cid.Undef, ErrNotFound
 	}
-	d := del{loader: loader{src: src}, key: key, height: Height(key)}
+	d := del{loader: loader{src, key}, key: key, height: Height(key)}
 	root, err := d.load(t.root, topLayer, span{})
 	if err != nil {
 		return t, cid.Undef, err

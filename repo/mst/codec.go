@@ -22,13 +22,12 @@ const (
 // emptyRoot is the CID of the node without entries, the tree of an empty repository.
 var emptyRoot = sumCID((&node{kids: []kid{{}}}).encode(nil))
 
-// sumCID returns the CID of a block of DAG-CBOR.
+// sumCID returns the CID of a block of DAG-CBOR. It puts the CID together in the
+// unused capacity of data, which saves an allocation where there is some.
 func sumCID(data []byte) cid.Cid {
-	var b [cidLen]byte
-	copy(b[:], cidPrefix)
 	sum := sha256.Sum256(data)
-	copy(b[len(cidPrefix):], sum[:])
-	c, err := cid.Cast(b[:])
+	b := append(append(data, cidPrefix...), sum[:]...)[len(data):]
+	c, err := cid.Cast(b)
 	if err != nil {
 		panic("mst: a sha-256 CID was not accepted: " + err.Error()) // cannot happen: the prefix is constant
 	}
@@ -66,7 +65,7 @@ func (n *node) encode(b []byte) []byte {
 }
 
 func encodedSize(n *node) int {
-	size := 64
+	size := 64 + cidLen // with room for sumCID
 	for i := range n.entries {
 		size += 104 + len(n.entries[i].Key)
 	}

@@ -99,7 +99,8 @@ func (x *export) record(e Entry) error {
 
 // stub takes the records up to hi, makes the subtree of them and emits it.
 func (x *export) stub(k kid, layer int, hi string) error {
-	b := builder{}
+	b := builders.Get().(*builder)
+	defer b.release()
 	x.bodies, x.arena = x.bodies[:0], x.arena[:0]
 	for !x.done && (hi == "" || x.key < hi) {
 		if err := b.add(x.key, x.value); err != nil {

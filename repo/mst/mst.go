@@ -102,7 +102,7 @@ func (t Tree) Get(src Source, key string) (cid.Cid, error) {
 	if err := checkKey(key); err != nil {
 		return cid.Undef, err
 	}
-	l := loader{src: src}
+	l := loader{src, key}
 	k, layer, s := t.root, topLayer, span{}
 	for {
 		if k.none() {

@@ -1,7 +1,8 @@
 package mst
 
 import (
-	"sort"
+	"cmp"
+	"slices"
 	"sync/atomic"
 
 	"github.com/ipfs/go-cid"
@@ -74,7 +75,7 @@ func (n *node) block() *Block {
 		return b
 	}
 	data := n.encode(nil)
-	b := &Block{CID: sumCID(data), Data: data}
+	b := &Block{CID: sumCID(data), Data: slices.Clip(data)}
 	n.enc.Store(b)
 	return b
 }
@@ -90,8 +91,18 @@ func (n *node) full() Block {
 
 // search returns the place of key in the entries, and whether it is there.
 func (n *node) search(key string) (int, bool) {
-	i := sort.Search(len(n.entries), func(i int) bool { return n.entries[i].Key >= key })
-	return i, i < len(n.entries) && n.entries[i].Key == key
+	lo, hi := 0, len(n.entries)
+	for lo < hi {
+		switch mid := (lo + hi) / 2; cmp.Compare(n.entries[mid].Key, key) {
+		case 0:
+			return mid, true
+		case -1:
+			lo = mid + 1
+		default:
+			hi = mid
+		}
+	}
+	return lo, false
 }
 
 // span is a range of keys, both ends exclusive, "" for no bound.

@@ -150,7 +150,7 @@ func FromOutline(layer int, next func() (row OutlineRow, ok bool, err error)) (T
 		}
 		if n == 0 {
 			first = row
-			b.closeTo(layer, layer)
+			b.closeTo(layer, layer, "")
 		} else if err := b.outlineRow(layer, row); err != nil {
 			return Tree{}, err
 		}
@@ -182,6 +182,6 @@ func (b *builder) outlineRow(layer int, row OutlineRow) error {
 // finishFrom ends the tree at its highest layer, of nodes from base up.
 func (b *builder) finishFrom(base int) *node {
 	top := len(b.levels) - 1
-	b.closeTo(top, base)
-	return b.close(top).node
+	b.closeTo(top, base, "")
+	return b.close(top, "").node
 }

@@ -30,6 +30,7 @@ func (t Tree) Walk(src Source, keys []string, visit func(Block) error, leaf func
 	}
 	w.at(root) // also without keys: a reader cannot even enter a tree without its top
 	for _, key := range keys {
+		w.focus = key
 		if err := w.mark(root, key, span{}); err != nil {
 			return err
 		}
@@ -155,7 +156,7 @@ func (t Tree) Path(src Source, key string) ([]Block, cid.Cid, error) {
 		return []Block{t.emptyBlock()}, cid.Undef, nil
 	}
 	var blocks []Block
-	l := loader{src: src}
+	l := loader{src, key}
 	k, layer, s := t.root, topLayer, span{}
 	for !k.none() {
 		n, err := l.load(k, layer, s)
