@@ -21,8 +21,9 @@ type change struct {
 
 	tolerant bool // of references to blobs that are not here
 
-	records, bytes int64  // by how much they grow
-	listed         string // collection under which the account surely is
+	records, bytes int64     // by how much they grow
+	listed         string    // collection under which the account surely is
+	released       []cid.Cid // blobs that a record does not refer to any more
 }
 
 // errMoved says that the head is no longer the one the diff builds on.
@@ -82,7 +83,7 @@ func (c *change) writeRecords() error {
 			return fmt.Errorf("%s %s: %w", op.Action, op.Path, err)
 		}
 	}
-	return nil
+	return c.dropBlobs() // last: one write may let go of a blob that a later one refers to
 }
 
 func (c *change) create(op *repo.Op, w *repo.Write) error {
@@ -117,14 +118,10 @@ func (c *change) update(op *repo.Op, w *repo.Write) error {
 		return err
 	}
 	c.bytes += int64(len(w.Record)) - before
-	gone, err := c.removeRefs(op.Path)
-	if err != nil {
+	if err := c.removeRefs(op.Path); err != nil {
 		return err
 	}
-	if err := c.addRefs(op.Path, w); err != nil {
-		return err
-	}
-	return c.dropBlobs(gone)
+	return c.addRefs(op.Path, w)
 }
 
 func (c *change) delete(op *repo.Op, w *repo.Write) error {
@@ -142,11 +139,7 @@ func (c *change) delete(op *repo.Op, w *repo.Write) error {
 	if _, err := c.tx.exec(c.ctx, collection, w.Collection.String(), int64(c.acct), lo, hi); err != nil {
 		return err
 	}
-	gone, err := c.removeRefs(op.Path)
-	if err != nil {
-		return err
-	}
-	return c.dropBlobs(gone)
+	return c.removeRefs(op.Path)
 }
 
 // addRefs notes which blobs the record refers to and makes them public.
@@ -164,17 +157,19 @@ func (c *change) addRefs(path string, w *repo.Write) error {
 	return nil
 }
 
-// removeRefs forgets which blobs the record referred to and returns them.
-func (c *change) removeRefs(path string) ([]cid.Cid, error) {
+// removeRefs forgets which blobs the record referred to.
+func (c *change) removeRefs(path string) error {
 	const del = "DELETE FROM blob_ref WHERE account = ? AND path = ? RETURNING cid"
 	rows, err := c.tx.query(c.ctx, del, int64(c.acct), path)
-	return collect(rows, err, scanCID)
+	gone, err := collect(rows, err, scanCID)
+	c.released = append(c.released, gone...)
+	return err
 }
 
-// dropBlobs deletes those blobs that no record refers to any more.
-func (c *change) dropBlobs(gone []cid.Cid) error {
+// dropBlobs deletes those of the released blobs that no record refers to any more.
+func (c *change) dropBlobs() error {
 	const query = "SELECT EXISTS (SELECT 1 FROM blob_ref WHERE account = ? AND cid = ?)"
-	for _, blob := range gone {
+	for _, blob := range c.released {
 		var used bool
 		if err := c.tx.queryRow(c.ctx, query, int64(c.acct), blob.Bytes()).Scan(&used); err != nil {
 			return err
