@@ -36,8 +36,9 @@ type entry[K comparable, V any] struct {
 	weight int
 	err    error
 	at     time.Time
-	begun  uint64 // the clock when the fetch of the answer began
-	purged bool   // holds nothing; bars answers to fetches begun before
+	tried  time.Time // of the last failure to get a newer answer
+	begun  uint64    // the clock when the fetch of the answer began
+	purged bool      // holds nothing; bars answers to fetches begun before
 }
 
 // freshness of what a cache holds for a key.
@@ -73,12 +74,27 @@ func (c *cache[K, V]) get(key K) (V, error, freshness) {
 	switch {
 	case e.purged || age > c.lifetime(e.err):
 		return zero, nil, missing
-	case e.err == nil && age > c.life.stale:
+	case e.err == nil && age > c.life.stale && c.now().Sub(e.tried) > c.life.failure:
 		c.order.MoveToFront(el)
 		return e.value, nil, stale
 	}
 	c.order.MoveToFront(el)
 	return e.value, e.err, fresh
+}
+
+// age returns how long ago the answer for key was got, or last asked for in
+// vain, if there is one that holds.
+func (c *cache[K, V]) age(key K) (time.Duration, bool) {
+	if _, _, state := c.get(key); state == missing {
+		return 0, false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if el := c.entries[key]; el != nil {
+		e := el.Value.(*entry[K, V])
+		return min(c.now().Sub(e.at), c.now().Sub(e.tried)), true
+	}
+	return 0, false
 }
 
 func (c *cache[K, V]) lifetime(err error) time.Duration {
@@ -112,6 +128,7 @@ func (c *cache[K, V]) put(key K, begun uint64, value V, err error) {
 			return
 		}
 		if err != nil && !isFinal(err) && e.err == nil && !e.purged && now.Sub(e.at) <= c.life.max {
+			e.tried = now
 			return
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
 )
@@ -20,16 +21,19 @@ type handleAnswer struct {
 }
 
 // fetchHandle asks DNS and HTTPS at the same time. DNS wins, in an answer as in
-// an ambiguity; the backup nameservers come last.
+// an ambiguity; the backup nameservers come last, and time is kept for them.
 func (r *Resolver) fetchHandle(ctx context.Context, handle syntax.Handle) (syntax.DID, error) {
-	httpsCtx, cancel := context.WithCancel(ctx)
+	first, cancel := context.WithCancel(ctx)
+	if len(r.backup) > 0 {
+		first, cancel = context.WithTimeout(ctx, r.opts.Timeout*2/3)
+	}
 	defer cancel()
 	https := make(chan handleAnswer, 1)
 	go func() {
-		did, err := r.handleByHTTPS(httpsCtx, handle)
+		did, err := r.handleByHTTPS(first, handle)
 		https <- handleAnswer{did, err}
 	}()
-	did, dnsErr := handleByDNS(ctx, r.dns, handle)
+	did, dnsErr := handleByDNS(first, r.dns, handle)
 	if dnsErr == nil || errors.Is(dnsErr, ErrHandleAmbiguous) {
 		return did, dnsErr
 	}
@@ -37,7 +41,7 @@ func (r *Resolver) fetchHandle(ctx context.Context, handle syntax.Handle) (synta
 	if a.err == nil {
 		return a.did, nil
 	}
-	backupErr := error(errNoAnswer)
+	backupErr := errNoAnswer
 	if len(r.backup) > 0 {
 		did, backupErr = handleByDNS(ctx, r.backup, handle)
 		if backupErr == nil || errors.Is(backupErr, ErrHandleAmbiguous) {
@@ -62,11 +66,12 @@ func handleError(handle syntax.Handle, errs ...error) error {
 	return networkError("resolve handle "+handle.String(), errors.Join(bad...))
 }
 
-// handleByDNS asks for TXT records at _atproto.<handle>.
+// handleByDNS asks for TXT records at _atproto.<handle>, one server after the
+// other until one answers; each has an equal share of the time that is left.
 func handleByDNS(ctx context.Context, servers []*net.Resolver, handle syntax.Handle) (syntax.DID, error) {
 	var last error
-	for _, server := range servers {
-		texts, err := server.LookupTXT(ctx, "_atproto."+handle.String()+".")
+	for i, server := range servers {
+		texts, err := lookupTXT(ctx, server, "_atproto."+handle.String()+".", len(servers)-i)
 		if err == nil {
 			return handleFromTXT(handle, texts)
 		}
@@ -76,6 +81,15 @@ func handleByDNS(ctx context.Context, servers []*net.Resolver, handle syntax.Han
 		last = fmt.Errorf("DNS: %w", err)
 	}
 	return "", last
+}
+
+func lookupTXT(ctx context.Context, server *net.Resolver, name string, shares int) ([]string, error) {
+	if deadline, ok := ctx.Deadline(); ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, time.Until(deadline)/time.Duration(shares))
+		defer cancel()
+	}
+	return server.LookupTXT(ctx, name)
 }
 
 // handleFromTXT reads the DID out of TXT records; records that are no "did=" and

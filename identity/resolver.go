@@ -16,56 +16,8 @@ import (
 	"perch/identity/plc"
 )
 
-// Defaults of Options.
-const (
-	DefaultPLCURL     = "https://plc.directory"
-	DefaultCacheStale = time.Hour
-	DefaultCacheMax   = 24 * time.Hour
-	DefaultCacheSize  = 50_000
-	DefaultLookupTime = 3 * time.Second
-)
-
-const (
-	notFoundTTL = time.Minute      // how long "does not exist" is believed
-	failureTTL  = 10 * time.Second // how long a lookup that failed is not tried again
-	maxLookups  = 256              // lookups at strangers' hosts at one time
-	maxPLC      = 64               // and at the PLC directory, which slow strangers must not hold up
-)
-
 // InvalidHandle stands for the handle of an account that has no valid one.
 const InvalidHandle = syntax.Handle("handle.invalid")
-
-// Options are the settings of a Resolver; the zero value works.
-type Options struct {
-	// PLCURL is the PLC directory; "" means DefaultPLCURL.
-	PLCURL string
-	// Client fetches from hosts that strangers name; nil means
-	// NewClient(ClientOptions{AllowPrivate: AllowPrivate}).
-	Client *http.Client
-	// PLCClient talks to the PLC directory, which the operator names and which
-	// may be on a private address; nil means a client that may go there.
-	PLCClient *http.Client
-	// Nameservers to ask for handles, as "host" or "host:port"; none means the
-	// system's. BackupNameservers are asked when DNS and HTTPS know nothing.
-	Nameservers       []string
-	BackupNameservers []string
-	// Timeout of one lookup; 0 means DefaultLookupTime.
-	Timeout time.Duration
-	// CacheStale is the age at which an answer is renewed in the background,
-	// CacheMax the one at which it is dropped; 0 means the defaults.
-	CacheStale, CacheMax time.Duration
-	// CacheSize is how many DIDs, and how many handles, are kept at most; 0
-	// means DefaultCacheSize.
-	CacheSize int
-	// Local answers for handles of this server; it is asked first, and its
-	// answers are not cached. May be nil.
-	Local func(ctx context.Context, handle syntax.Handle) (syntax.DID, bool)
-	// AllowPrivate is for development: handles under .test, did:web:localhost
-	// with a port, private addresses, and http.
-	AllowPrivate bool
-	// Now is the clock; nil means time.Now.
-	Now func() time.Time
-}
 
 // Resolver finds DID documents and handles, and caches them. It is safe for
 // concurrent use, asks once for what many want at the same time, and lets a
@@ -93,56 +45,6 @@ type Identity struct {
 	Doc    *Document
 }
 
-// New returns a Resolver.
-func New(o Options) *Resolver {
-	setDefault(&o.PLCURL, DefaultPLCURL)
-	setDefault(&o.Timeout, DefaultLookupTime)
-	setDefault(&o.CacheStale, DefaultCacheStale)
-	setDefault(&o.CacheMax, DefaultCacheMax)
-	setDefault(&o.CacheSize, DefaultCacheSize)
-	if o.Now == nil {
-		o.Now = time.Now
-	}
-	if o.Client == nil {
-		o.Client = NewClient(ClientOptions{AllowPrivate: o.AllowPrivate})
-	}
-	if o.PLCClient == nil {
-		o.PLCClient = NewClient(ClientOptions{AllowPrivate: true})
-	}
-	life := lifetimes{stale: o.CacheStale, max: o.CacheMax, notFound: notFoundTTL, failure: failureTTL}
-	r := &Resolver{
-		opts:    o,
-		client:  o.Client,
-		plc:     plc.NewClient(o.PLCURL, o.PLCClient),
-		dns:     []*net.Resolver{net.DefaultResolver},
-		backup:  nameservers(o.BackupNameservers),
-		docs:    newCache[syntax.DID](o.CacheSize, documentWeight, life, o.Now),
-		handles: newCache[syntax.Handle](o.CacheSize, func(did syntax.DID) int { return len(did) }, life, o.Now),
-		slots:   semaphore.NewWeighted(maxLookups),
-		plcSlot: semaphore.NewWeighted(maxPLC),
-		wellKnown: func(h syntax.Handle) string {
-			return "https://" + h.String() + "/.well-known/atproto-did"
-		},
-	}
-	if len(o.Nameservers) > 0 {
-		r.dns = nameservers(o.Nameservers)
-	}
-	return r
-}
-
-// documentWeight is about what a document takes in memory: its text, and what
-// was read out of it.
-func documentWeight(d *Document) int {
-	return 3*len(d.Raw) + 64*(len(d.Keys)+len(d.Services)+len(d.AlsoKnownAs))
-}
-
-func setDefault[T comparable](v *T, def T) {
-	var zero T
-	if *v == zero {
-		*v = def
-	}
-}
-
 // ResolveDID returns the DID document of did, from the cache if it is good. The
 // document is shared: do not change it. Errors: ErrSyntax, ErrUnsupportedMethod,
 // ErrNotFound, ErrTombstoned, ErrMismatch, ErrInvalidDocument, ErrReserved,
@@ -163,7 +65,8 @@ func (r *Resolver) ResolveDID(ctx context.Context, did syntax.DID) (*Document, e
 }
 
 // Refresh fetches the document of did anew, whatever the cache holds, and keeps
-// what it gets. Use it when a signature does not verify, and after a change.
+// what it gets. It is for after a change; where strangers can cause it, use
+// RefreshOlder.
 func (r *Resolver) Refresh(ctx context.Context, did syntax.DID) (*Document, error) {
 	if err := r.checkDID(did); err != nil {
 		return nil, err
@@ -171,6 +74,16 @@ func (r *Resolver) Refresh(ctx context.Context, did syntax.DID) (*Document, erro
 	key := "refresh " + did.String()
 	r.flight.Forget(key) // one that began earlier may know less
 	return wait[*Document](ctx, r.flight.DoChan(key, func() (any, error) { return r.lookUpDID(did) }))
+}
+
+// RefreshOlder is Refresh if the cached answer is older than age, and otherwise
+// ResolveDID. It is for signatures that do not verify: the key may have changed,
+// and forged ones must not send a request to the directory each.
+func (r *Resolver) RefreshOlder(ctx context.Context, did syntax.DID, age time.Duration) (*Document, error) {
+	if had, ok := r.docs.age(did); ok && had <= age {
+		return r.ResolveDID(ctx, did)
+	}
+	return r.Refresh(ctx, did)
 }
 
 // ResolveHandle returns the DID that handle names, this server's accounts

@@ -5,173 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/bluesky-social/indigo/atproto/atcrypto"
 	"github.com/bluesky-social/indigo/atproto/syntax"
 
 	"perch/identity/plc"
 )
-
-// world is a small internet on loopback: a PLC directory, name servers, and one
-// HTTPS server that is every host.
-type world struct {
-	t   *testing.T
-	r   *Resolver
-	plc *plc.Directory
-	dns *dnsServer
-	bak *dnsServer
-	key *atcrypto.PrivateKeyK256
-
-	mu      sync.Mutex
-	now     time.Time
-	local   map[syntax.Handle]syntax.DID
-	answer  http.HandlerFunc // of every host on HTTPS; nil: 404
-	plcDown bool
-	hold    chan struct{} // the PLC directory waits for it when not nil
-	plcHits atomic.Int32
-}
-
-func newWorld(t *testing.T) *world {
-	t.Helper()
-	w := &world{t: t, now: time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC), local: map[syntax.Handle]syntax.DID{}, dns: newDNS(t), bak: newDNS(t)}
-	var err error
-	if w.key, err = atcrypto.GeneratePrivateKeyK256(); err != nil {
-		t.Fatal(err)
-	}
-	if w.plc, err = plc.OpenDirectory("", plc.DirectoryOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	directory := httptest.NewServer(http.HandlerFunc(w.servePLC))
-	t.Cleanup(directory.Close)
-	web := httptest.NewUnstartedServer(http.HandlerFunc(w.serveWeb))
-	web.Config.ErrorLog = log.New(io.Discard, "", 0) // clients that hang up are part of the game
-	web.StartTLS()
-	t.Cleanup(web.Close)
-	port := web.URL[strings.LastIndex(web.URL, ":")+1:]
-	client := outside(t, ClientOptions{}, web)
-	w.r = New(Options{
-		PLCURL: directory.URL, Client: rewritePort(client, port), Nameservers: []string{w.dns.addr}, BackupNameservers: []string{w.bak.addr},
-		Timeout: 5 * time.Second,
-		Local: func(_ context.Context, h syntax.Handle) (syntax.DID, bool) {
-			w.mu.Lock()
-			defer w.mu.Unlock()
-			did, ok := w.local[h]
-			return did, ok
-		},
-		Now: func() time.Time { w.mu.Lock(); defer w.mu.Unlock(); return w.now },
-	})
-	return w
-}
-
-// rewritePort sends https://host/ to the port where the test's server is; the
-// host is kept in a header, because httptest's certificate is for example.com.
-func rewritePort(c *http.Client, port string) *http.Client {
-	next := c.Transport
-	c.Transport = roundTrip(func(req *http.Request) (*http.Response, error) {
-		req = req.Clone(req.Context())
-		if req.URL.Scheme == "https" && req.URL.Port() == "" && net.ParseIP(req.URL.Host) == nil {
-			req.Header.Set("X-Host", req.URL.Host)
-			req.URL.Host = "example.com:" + port
-		}
-		return next.RoundTrip(req)
-	})
-	return c
-}
-
-type roundTrip func(*http.Request) (*http.Response, error)
-
-func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
-
-func (w *world) servePLC(rw http.ResponseWriter, r *http.Request) {
-	w.plcHits.Add(1)
-	w.mu.Lock()
-	down, hold := w.plcDown, w.hold
-	w.mu.Unlock()
-	if hold != nil {
-		<-hold
-	}
-	if down {
-		http.Error(rw, "down", http.StatusBadGateway)
-		return
-	}
-	w.plc.ServeHTTP(rw, r)
-}
-
-func (w *world) serveWeb(rw http.ResponseWriter, r *http.Request) {
-	w.mu.Lock()
-	answer := w.answer
-	w.mu.Unlock()
-	if answer == nil {
-		http.NotFound(rw, r)
-		return
-	}
-	r.Host = r.Header.Get("X-Host")
-	answer(rw, r)
-}
-
-func (w *world) set(f func()) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	f()
-}
-
-func (w *world) pass(d time.Duration) { w.set(func() { w.now = w.now.Add(d) }) }
-
-// account makes a did:plc that claims handle.
-func (w *world) account(handle string) syntax.DID {
-	w.t.Helper()
-	pub, _ := w.key.PublicKey()
-	op, err := plc.Sign(plc.Genesis([]string{pub.DIDKey()}, pub.DIDKey(), syntax.Handle(handle), "https://pds.example.com"), w.key)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	did, err := plc.DIDOf(op)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	if err := w.plc.Submit(did, op); err != nil {
-		w.t.Fatal(err)
-	}
-	return did
-}
-
-func (w *world) rename(did syntax.DID, handle string) {
-	w.t.Helper()
-	entries, _ := w.plc.Audit(did)
-	last, _ := plc.Last(entries)
-	op, _ := plc.Update(last.Operation, func(op *plc.Operation) { op.SetHandle(syntax.Handle(handle)) })
-	w.submit(did, op)
-}
-
-func (w *world) submit(did syntax.DID, op plc.Operation) {
-	w.t.Helper()
-	signed, err := plc.Sign(op, w.key)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	if err := w.plc.Submit(did, signed); err != nil {
-		w.t.Fatal(err)
-	}
-}
-
-func (w *world) handleOf(did syntax.DID) string {
-	w.t.Helper()
-	doc, err := w.r.ResolveDID(context.Background(), did)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	h, _ := doc.Handle()
-	return h.String()
-}
 
 func TestResolveDIDRefuses(t *testing.T) {
 	w := newWorld(t)
@@ -368,170 +212,24 @@ func TestLookupBothWays(t *testing.T) {
 	}
 }
 
-func TestCacheLives(t *testing.T) {
-	w := newWorld(t)
-	ctx := context.Background()
-	did := w.account("one.example.com")
-	if h := w.handleOf(did); h != "one.example.com" {
-		t.Fatal(h)
-	}
-	w.rename(did, "two.example.com")
-	w.pass(DefaultCacheStale)
-	if h := w.handleOf(did); h != "one.example.com" || w.plcHits.Load() != 1 {
-		t.Errorf("a fresh answer was not used: %s, %d requests", h, w.plcHits.Load())
-	}
-	w.pass(time.Second)
-	if h := w.handleOf(did); h != "one.example.com" {
-		t.Errorf("a stale answer was not used: %s", h)
-	}
-	if _, err := wait[*Document](ctx, w.r.startDID(did)); err != nil { // joins or follows the renewal
+// A name server that never answers leaves time for the next, and for the backup.
+func TestSilentNameserver(t *testing.T) {
+	silent, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
 		t.Fatal(err)
 	}
-	if h := w.handleOf(did); h != "two.example.com" {
-		t.Errorf("not renewed in the background: %s", h)
-	}
-	// A directory that is down does no harm until the answer is too old.
-	w.set(func() { w.plcDown = true })
-	if _, err := w.r.Refresh(ctx, did); !errors.Is(err, ErrNetwork) {
-		t.Errorf("refresh: %v", err)
-	}
-	if h := w.handleOf(did); h != "two.example.com" {
-		t.Errorf("lost by a failed refresh: %s", h)
-	}
-	w.pass(DefaultCacheMax + time.Second)
-	if _, err := w.r.ResolveDID(ctx, did); !errors.Is(err, ErrNetwork) {
-		t.Errorf("too old: %v", err)
-	}
-	// The failure is remembered for a moment only.
-	w.set(func() { w.plcDown = false })
-	if _, err := w.r.ResolveDID(ctx, did); !errors.Is(err, ErrNetwork) {
-		t.Errorf("failure not remembered: %v", err)
-	}
-	w.pass(failureTTL + time.Second)
-	if h := w.handleOf(did); h != "two.example.com" {
-		t.Errorf("after the failure: %s", h)
-	}
-}
-
-func TestCacheOfAbsence(t *testing.T) {
-	w := newWorld(t)
-	ctx := context.Background()
-	for range 3 {
-		if _, err := w.r.ResolveHandle(ctx, "new.example.com"); !errors.Is(err, ErrHandleNotFound) {
-			t.Fatal(err)
-		}
-	}
-	if n := w.dns.questions("_atproto.new.example.com"); n != 1 {
-		t.Errorf("asked %d times", n)
-	}
-	w.dns.txt("_atproto.new.example.com", "did="+testDID.String())
-	w.pass(notFoundTTL + time.Second)
-	if did, err := w.r.ResolveHandle(ctx, "new.example.com"); err != nil || did != testDID {
-		t.Errorf("after a minute: %s, %v", did, err)
-	}
-	w.dns.txt("_atproto.new.example.com", "did=did:plc:bbbbbbbbbbbbbbbbbbbbbbbb")
-	if did, _ := w.r.ResolveHandle(ctx, "new.example.com"); did != testDID {
-		t.Errorf("not cached: %s", did)
-	}
-	w.r.Purge("New.example.com")
-	if did, _ := w.r.ResolveHandle(ctx, "new.example.com"); did != "did:plc:bbbbbbbbbbbbbbbbbbbbbbbb" {
-		t.Errorf("after Purge: %s", did)
-	}
-	w.dns.txt("_atproto.new.example.com")
-	if did, err := w.r.RefreshHandle(ctx, "new.example.com"); !errors.Is(err, ErrHandleNotFound) {
-		t.Errorf("RefreshHandle: %s, %v", did, err)
-	}
-	if _, err := w.r.ResolveHandle(ctx, "new.example.com"); !errors.Is(err, ErrHandleNotFound) {
-		t.Errorf("a surely absent handle still in the cache: %v", err)
-	}
-}
-
-// Many callers cause one request, and one that gives up leaves the others alone.
-func TestLookupsAreShared(t *testing.T) {
-	w := newWorld(t)
-	did := w.account("alice.example.com")
-	hold := make(chan struct{})
-	w.set(func() { w.hold = hold })
-	ctx, cancel := context.WithCancel(context.Background())
-	gone := make(chan error, 1)
-	go func() {
-		_, err := w.r.ResolveDID(ctx, did)
-		gone <- err
-	}()
-	cancel()
-	if err := <-gone; !errors.Is(err, context.Canceled) {
-		t.Errorf("cancelled caller: %v", err)
-	}
-	var wg sync.WaitGroup
-	for range 20 {
-		wg.Go(func() {
-			if _, err := w.r.ResolveDID(context.Background(), did); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	close(hold)
-	wg.Wait()
-	if n := w.plcHits.Load(); n != 1 {
-		t.Errorf("%d requests for one DID", n)
-	}
-}
-
-// An answer to a question asked before a refresh or purge must not be kept.
-func TestLateAnswersAreDropped(t *testing.T) {
-	now := time.Unix(0, 0)
-	c := newCache[string](10, func(int) int { return 0 }, lifetimes{time.Hour, time.Hour, time.Hour, time.Hour}, func() time.Time { return now })
-	early, late := c.begin(), c.begin()
-	c.put("k", late, 2, nil)
-	c.put("k", early, 1, nil)
-	if v, _, _ := c.get("k"); v != 2 {
-		t.Errorf("late answer kept: %d", v)
-	}
-	before := c.begin()
-	c.purge("k")
-	c.put("k", before, 3, nil)
-	if _, _, state := c.get("k"); state != missing {
-		t.Error("an answer from before the purge was kept")
-	}
-	c.put("k", c.begin(), 4, nil)
-	if v, _, state := c.get("k"); v != 4 || state != fresh {
-		t.Errorf("after the purge: %d", v)
-	}
-}
-
-func TestCacheIsBounded(t *testing.T) {
-	now := time.Unix(0, 0)
-	c := newCache[int](3, func(n int) int { return n }, lifetimes{time.Hour, time.Hour, time.Hour, time.Hour}, func() time.Time { return now })
-	for i := range 10 {
-		c.put(i, c.begin(), i, nil)
-		c.get(0) // in use
-	}
-	if len(c.entries) != 3 || c.order.Len() != 3 {
-		t.Errorf("%d entries", len(c.entries))
-	}
-	if _, _, state := c.get(0); state != fresh {
-		t.Error("the one in use was dropped")
-	}
-	c.most = 10_000
-	for range 3 { // also what takes the place of another counts
-		c.put(5000, c.begin(), 5000, nil)
-		c.put(4500, c.begin(), 4500, nil)
-	}
-	if len(c.entries) != 1 || c.weight != 4500+entryOverhead {
-		t.Errorf("%d entries of %d bytes", len(c.entries), c.weight)
-	}
-	c.put(20_000, c.begin(), 20_000, nil)
-	if len(c.entries) != 0 || c.weight != 0 || c.order.Len() != 0 {
-		t.Errorf("%d entries of %d bytes after one that does not fit", len(c.entries), c.weight)
-	}
-}
-
-func BenchmarkResolveDIDCached(b *testing.B) {
-	r := New(Options{})
-	r.docs.put(testDID, r.docs.begin(), &Document{DID: testDID}, nil)
-	for b.Loop() {
-		if _, err := r.ResolveDID(context.Background(), testDID); err != nil {
-			b.Fatal(err)
+	defer silent.Close()
+	addr := silent.LocalAddr().String()
+	known := newDNS(t)
+	known.txt("_atproto.alice.example.com", "did="+testDID.String())
+	closed := NewClient(ClientOptions{Resolver: newDNS(t).resolver()}) // no host exists
+	for name, o := range map[string]Options{
+		"first of two": {Nameservers: []string{addr, known.addr}},
+		"backup":       {Nameservers: []string{addr}, BackupNameservers: []string{known.addr}},
+	} {
+		o.Client, o.Timeout = closed, 300*time.Millisecond
+		if did, err := New(o).ResolveHandle(context.Background(), "alice.example.com"); err != nil || did != testDID {
+			t.Errorf("%s: %s, %v", name, did, err)
 		}
 	}
 }
