@@ -29,7 +29,9 @@ func validEmail(email string) bool {
 	if err != nil || parsed.Address != email || parsed.Name != "" || len(email) > maxEmail {
 		return false
 	}
-	if strings.ContainsFunc(email, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) || strings.ContainsRune(`"(),:;<>[\]`, r) }) {
+	if strings.ContainsFunc(email, func(r rune) bool {
+		return unicode.IsSpace(r) || unicode.IsControl(r) || strings.ContainsRune(`"(),:;<>[\]`, r)
+	}) {
 		return false
 	}
 	at := strings.LastIndexByte(email, '@')
