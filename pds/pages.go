@@ -90,14 +90,31 @@ func (s *Server) atprotoDID(w http.ResponseWriter, r *http.Request) {
 	}
 	handle, err := syntax.ParseHandle(strings.ToLower(host))
 	if err == nil {
-		acct, err := s.store.AccountByHandle(r.Context(), handle)
-		if err == nil && acct.Active() {
+		if did, err := s.accountOfHandle(r.Context(), handle); err == nil {
 			w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-			_, _ = w.Write([]byte(acct.DID))
+			_, _ = w.Write([]byte(did))
 			return
 		}
 	}
 	http.Error(w, "User not found", http.StatusNotFound)
+}
+
+// tlsCheck tells a TLS proxy whether to get a certificate for the domain that it names: the server's own, or the handle of an active account.
+func (s *Server) tlsCheck(w http.ResponseWriter, r *http.Request) {
+	domain := strings.ToLower(r.URL.Query().Get("domain"))
+	if domain == s.cfg.Hostname {
+		writeJSON(w, http.StatusOK, map[string]bool{"success": true})
+		return
+	}
+	handle, err := syntax.ParseHandle(domain)
+	if err == nil {
+		_, err = s.accountOfHandle(r.Context(), handle)
+	}
+	if err != nil {
+		writeJSON(w, http.StatusNotFound, map[string]string{"error": "InvalidRequest", "message": "No account of this server has that handle"})
+		return
+	}
+	writeJSON(w, http.StatusOK, map[string]bool{"success": true})
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) {

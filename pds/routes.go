@@ -82,6 +82,7 @@ func (s *Server) pages() {
 	m.PageFunc(http.MethodGet, "/", s.home)
 	m.PageFunc(http.MethodGet, "/robots.txt", s.robots)
 	m.PageFunc(http.MethodGet, "/xrpc/_health", s.health, xrpc.WithCORS())
+	m.PageFunc(http.MethodGet, "/tls-check", s.tlsCheck)
 	m.PageFunc(http.MethodGet, "/.well-known/did.json", s.didDocument, xrpc.WithCORS())
 	m.PageFunc(http.MethodGet, "/.well-known/atproto-did", s.atprotoDID, xrpc.WithCORS())
 }

@@ -181,6 +181,11 @@ func TestPages(t *testing.T) {
 	if status, body := page("/.well-known/atproto-did", "alice.test"); status != 200 || body != c.did {
 		t.Errorf("atproto-did of alice: %d %q", status, body)
 	}
+	for domain, want := range map[string]int{"localhost": 200, "alice.test": 200, "nobody.test": 404, "": 404, "evil.example.com": 404} {
+		if status, _ := page("/tls-check?domain="+domain, ""); status != want {
+			t.Errorf("tls-check of %q: %d, want %d", domain, status, want)
+		}
+	}
 	if status, _ := page("/.well-known/atproto-did", "nobody.test"); status != 404 {
 		t.Errorf("atproto-did of nobody: %d", status)
 	}
