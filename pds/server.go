@@ -170,13 +170,20 @@ func (s *Server) authOptions(secrets *Secrets) auth.Options {
 func (s *Server) issuerKey(ctx context.Context, did syntax.DID, fresh bool) (atcrypto.PublicKey, error) {
 	resolve := s.identity.ResolveDID
 	if fresh {
-		resolve = s.identity.Refresh
+		resolve = s.freshDocument
 	}
 	doc, err := resolve(ctx, did)
 	if err != nil {
 		return nil, err
 	}
 	return doc.SigningKey()
+}
+
+// documentAge is the age up to which a document counts as fresh, so that forged signatures do not cost a look-up each.
+const documentAge = 30 * time.Second
+
+func (s *Server) freshDocument(ctx context.Context, did syntax.DID) (*identity.Document, error) {
+	return s.identity.RefreshOlder(ctx, did, documentAge)
 }
 
 func clientIP(r *http.Request) string { return xrpc.ClientIP(r.Context()).String() }
