@@ -66,6 +66,7 @@ func common(dir string, port int, plcURL string) []string {
 		"PDS_DISABLE_SSRF_PROTECTION=true",
 		"PDS_DEV_MODE=false",
 		"PDS_INVITE_REQUIRED=false",
+		"PDS_BLOB_UPLOAD_LIMIT=5242880",
 		"PDS_RATE_LIMITS_ENABLED=false",
 		"PDS_ADMIN_PASSWORD=admin",
 		"PDS_JWT_SECRET=0123456789abcdef0123456789abcdef",
@@ -79,7 +80,7 @@ func Perch(bin, dir string, port int, plcURL string) Spec {
 	return Spec{
 		Name:    "perch",
 		Command: []string{bin, "serve"},
-		Env:     common(dir, port, plcURL),
+		Env:     append(common(dir, port, plcURL), "PDS_LOG_LEVEL=error"),
 		Dir:     filepath.Dir(bin),
 		Log:     dir + ".log",
 		Port:    port,
