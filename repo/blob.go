@@ -12,8 +12,8 @@ type BlobRef struct {
 	Size     int64 // bytes
 }
 
-// BlobRefs returns the blobs that a record refers to, at any depth, each CID once, in
-// no particular order.
+// BlobRefs returns the blobs that a record refers to, at any depth: each different
+// reference once, in no particular order.
 func BlobRefs(record map[string]any) []BlobRef {
 	var refs []BlobRef
 	eachValue(record, func(v any) bool {

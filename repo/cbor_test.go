@@ -1,7 +1,6 @@
 package repo
 
 import (
-	"bytes"
 	"encoding/hex"
 	"errors"
 	"strings"
@@ -116,114 +115,6 @@ func TestCheckDRISLAccepts(t *testing.T) {
 	} {
 		if err := CheckDRISL(unhex(t, s), RecordLimits()); err != nil {
 			t.Errorf("%s: %v", s, err)
-		}
-	}
-}
-
-func FuzzParseRecordJSON(f *testing.F) {
-	for _, s := range []string{
-		`{}`, `{"a":[1,2.0,-3e2,null,true,false,"x\u00e9\ud83d\ude00"]}`, `{"$type":"a.b.c","l":{"$link":"` + link + `"},"b":{"$bytes":"AAE"}}`,
-		`{"b":{"$type":"blob","ref":{"$link":"` + blobLink + `"},"mimeType":"a/b","size":1}}`, post,
-	} {
-		f.Add([]byte(s))
-	}
-	f.Fuzz(func(t *testing.T, b []byte) {
-		m, err := ParseRecordJSON(b)
-		if err != nil {
-			if !errors.Is(err, ErrInvalidRecord) {
-				t.Fatal(err)
-			}
-			return
-		}
-		cbor, err := EncodeRecord(m)
-		if errors.Is(err, ErrTooLarge) {
-			return
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		sameData(t, cbor, m)
-	})
-}
-
-func FuzzDecodeRecord(f *testing.F) {
-	for _, s := range []string{"a0", "a1616100", "a16161" + strings.ReplaceAll(hexLink, " ", ""), "a2616283f4f5f662616144deadbeef", "a1646c69737483012018ff"} {
-		f.Add(unhex(f, s))
-	}
-	f.Fuzz(func(t *testing.T, b []byte) {
-		checked := CheckDRISL(b, RecordLimits())
-		m, err := DecodeRecord(b)
-		if err == nil && checked != nil {
-			t.Fatalf("decoded what is not canonical: %v", checked)
-		}
-		text, jsonErr := AppendJSON(nil, b)
-		if (jsonErr == nil) != (checked == nil) {
-			t.Fatalf("check says %v, JSON says %v", checked, jsonErr)
-		}
-		if err != nil {
-			return
-		}
-		again, err := EncodeRecord(m)
-		if err != nil || !bytes.Equal(again, b) {
-			t.Fatalf("encoded %x, %v, was %x", again, err, b)
-		}
-		if parsed, err := ParseRecordJSON(text); err == nil {
-			if again, err := EncodeRecord(parsed); err != nil || !bytes.Equal(again, b) {
-				t.Fatalf("by way of JSON %s: %x, %v, was %x", text, again, err, b)
-			}
-		}
-	})
-}
-
-const post = `{"$type":"app.bsky.feed.post","text":"What a day! Here is a longer text, with “quotes”, an emoji 😀 and a link example.com/page","createdAt":"2026-09-01T12:34:56.789Z","langs":["en"],"reply":{"root":{"cid":"bafyreidfayvfuwqa7qlnopdjiqrxzs6blmoeu4rujcjtnci5beludirz2a","uri":"at://did:plc:abcdefghijklmnopqrstuvwx/app.bsky.feed.post/3laaaaaaaaa2a"},"parent":{"cid":"bafyreidfayvfuwqa7qlnopdjiqrxzs6blmoeu4rujcjtnci5beludirz2a","uri":"at://did:plc:abcdefghijklmnopqrstuvwx/app.bsky.feed.post/3laaaaaaaaa2a"}},"facets":[{"index":{"byteStart":70,"byteEnd":86},"features":[{"$type":"app.bsky.richtext.facet#link","uri":"https://example.com/page"}]}]}`
-
-const shortPost = `{"$type":"app.bsky.feed.post","text":"What a day! Here is a text of medium length for a post.","createdAt":"2026-09-01T12:34:56.789Z","langs":["en"]}`
-
-func BenchmarkJSONToCBOR(b *testing.B) {
-	for name, s := range map[string]string{"short": shortPost, "long": post} {
-		b.Run(name, func(b *testing.B) {
-			text := []byte(s)
-			b.SetBytes(int64(len(text)))
-			b.ReportAllocs()
-			for b.Loop() {
-				m, err := ParseRecordJSON(text)
-				if err != nil {
-					b.Fatal(err)
-				}
-				if _, err := EncodeRecord(m); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
-	}
-}
-
-func BenchmarkAppendJSON(b *testing.B) {
-	m, err := ParseRecordJSON([]byte(post))
-	if err != nil {
-		b.Fatal(err)
-	}
-	cbor, err := EncodeRecord(m)
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.SetBytes(int64(len(cbor)))
-	b.ReportAllocs()
-	var buf []byte
-	for b.Loop() {
-		if buf, err = AppendJSON(buf[:0], cbor); err != nil {
-			b.Fatal(err)
-		}
-	}
-}
-
-func BenchmarkCheckDRISL(b *testing.B) {
-	m, _ := ParseRecordJSON([]byte(post))
-	cbor, _ := EncodeRecord(m)
-	b.ReportAllocs()
-	for b.Loop() {
-		if err := CheckDRISL(cbor, RecordLimits()); err != nil {
-			b.Fatal(err)
 		}
 	}
 }
