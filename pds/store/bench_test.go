@@ -6,6 +6,7 @@ import (
 	"os"
 	"runtime"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -101,22 +102,57 @@ func BenchmarkLargeRepo(b *testing.B) {
 		return writeOf(repo.Create, postNSID, syntax.TID(repo.NextRev("", time.UnixMicro(1_700_000_000_000_000+n%(int64(size)*997)), uint(n))).String(),
 			map[string]any{"text": "x"})
 	}
-	b.Run("warm", func(b *testing.B) {
-		for b.Loop() {
-			r.mustCommit(b, random())
-		}
-	})
-	b.Run("cold", func(b *testing.B) {
-		for b.Loop() {
+	next := int64(size)
+	for name, fn := range map[string]func(){
+		"next":   func() { next++; r.mustCommit(b, post(next)) }, // as clients write: the greatest key of its collection
+		"random": func() { r.mustCommit(b, random()) },
+		"cold": func() {
 			s.trees.drop(r.id)
 			r.mustCommit(b, random())
-		}
-	})
-	b.Run("cold without outline", func(b *testing.B) {
-		for b.Loop() {
+		},
+		"cold without outline": func() {
 			s.trees.drop(r.id)
 			_ = s.Update(ctx, func(tx *Tx) error { _, err := tx.exec(ctx, "UPDATE repo SET outline = 0"); return err })
 			r.mustCommit(b, random())
+		},
+	} {
+		b.Run(name, func(b *testing.B) {
+			cpu := cpuTime()
+			for b.Loop() {
+				fn()
+			}
+			b.ReportMetric(float64(cpuTime()-cpu)/float64(time.Microsecond)/float64(b.N), "cpu-µs/op")
+		})
+	}
+}
+
+// TestManyAccounts reports the memory that accounts in use take; PERCH_BENCH_ACCOUNTS says how many.
+func TestManyAccounts(t *testing.T) {
+	n, err := strconv.Atoi(os.Getenv("PERCH_BENCH_ACCOUNTS"))
+	if err != nil {
+		t.Skip("set PERCH_BENCH_ACCOUNTS")
+	}
+	s := openTest(t)
+	var wg sync.WaitGroup
+	var next atomic.Int64
+	for range 64 {
+		wg.Go(func() {
+			for i := next.Add(1); i <= int64(n) && !t.Failed(); i = next.Add(1) {
+				r := newRepo(t, s, fmt.Sprintf("user%d", i))
+				r.fill(t, 20)
+				r.mustCommit(t, post(1_000_000+i))
+			}
+		})
+	}
+	wg.Wait()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	status, _ := os.ReadFile("/proc/self/status")
+	for line := range strings.Lines(string(status)) {
+		if strings.HasPrefix(line, "VmRSS") || strings.HasPrefix(line, "VmHWM") {
+			t.Log(strings.TrimSpace(line))
 		}
-	})
+	}
+	t.Logf("heap %d MB; %d trees of %d KB cached", m.HeapAlloc>>20, s.trees.recent.Len(), s.trees.weight>>10)
 }

@@ -122,8 +122,11 @@ func (s *Store) store(ctx context.Context, req *CommitRequest, old *warmRepo, d 
 	if err != nil {
 		return err
 	}
-	next.tree = d.Tree.Seal(keepLayer)
-	s.trees.put(req.Account, next)
+	if next.settle(old, d.Tree) {
+		s.trees.put(req.Account, next)
+	} else {
+		s.trees.drop(req.Account)
+	}
 	return nil
 }
 

@@ -14,6 +14,11 @@ const (
 	keepLayer = 2
 	// outlineLayer is the lowest layer in stored outlines: one record in 256 has a row.
 	outlineLayer = 4
+	// warmBytes, or a part of the tree if that is more, may be kept in memory below that: the places written last, which are most often
+	// the places written next, need no scan then.
+	warmBytes = 16 << 10
+	// warmShare is that part of a tree with an outline, of which more is worth keeping, because at first it has only the outline's layers.
+	warmShare = 2
 )
 
 // load makes the tree of a repository from what q sees: from its outline, if that fits the head, else from all its records. q must show one state throughout.
@@ -25,6 +30,7 @@ func (s *Store) load(ctx context.Context, q querier, acct AccountID) (*warmRepo,
 	w := &warmRepo{head: row.head, records: row.Records, outline: row.outline}
 	if row.outline > 0 {
 		if w.tree, err = readOutline(ctx, q, acct, row.outline); err == nil && w.tree.Root() == row.head.Commit.Data {
+			w.settled = w.tree.Size()
 			return w, nil
 		}
 		if ctx.Err() != nil {
@@ -43,7 +49,46 @@ func (s *Store) load(ctx context.Context, q querier, acct AccountID) (*warmRepo,
 	if root := w.tree.Root(); root != row.head.Commit.Data {
 		return nil, fmt.Errorf("%w: records of account %d make tree %s, commit has %s", repo.ErrCorrupt, acct, root, row.head.Commit.Data)
 	}
+	w.settled = w.tree.Size()
 	return w, nil
+}
+
+// settle makes tree, which was made from old and is on disk now, the tree of r. When what is kept of its lower layers becomes too much, all of that goes. It
+// returns false if that cannot be done, and then r is not to be used.
+func (r *warmRepo) settle(old *warmRepo, tree mst.Tree) bool {
+	r.tree, r.settled = tree.Seal(0), old.settled
+	if r.tree.Size()-old.tree.Size() > warmBytes/2 { // writes all over the tree, or in a part of it that was not in memory
+		r.tree = tree.Seal(keepLayer)
+	}
+	room := max(warmBytes, r.settled/4)
+	if r.outline > 0 {
+		room = max(warmBytes, r.settled*warmShare)
+	}
+	if r.tree.Size() <= r.settled+room {
+		return true
+	}
+	for _, layer := range []int{keepLayer, outlineLayer} {
+		if trimmed, err := trim(r.tree, layer); err == nil {
+			r.tree, r.settled = trimmed, trimmed.Size()
+			return trimmed.Root() == r.head.Commit.Data
+		}
+	}
+	return false
+}
+
+// trim returns the tree with all below the layer forgotten. Its cost is that of the layers that stay.
+func trim(tree mst.Tree, layer int) (mst.Tree, error) {
+	var rows []mst.OutlineRow
+	if err := tree.Outline(layer, func(r mst.OutlineRow) error { rows = append(rows, r); return nil }); err != nil {
+		return mst.Tree{}, err
+	}
+	return mst.FromOutline(layer, func() (r mst.OutlineRow, ok bool, err error) {
+		if len(rows) == 0 {
+			return r, false, nil
+		}
+		r, rows = rows[0], rows[1:]
+		return r, true, nil
+	})
 }
 
 // readOutline makes a tree from the stored outline. The caller compares its root with the head's.

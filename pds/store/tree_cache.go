@@ -12,6 +12,7 @@ import (
 type warmRepo struct {
 	head    repo.Head
 	tree    mst.Tree // sealed
+	settled int64    // size of the tree when nothing below its layer was kept
 	records int64
 	outline int // layer of the stored outline that fits this tree; 0: none
 }
