@@ -48,6 +48,7 @@ func (s *Server) getBlob(w http.ResponseWriter, r *http.Request) error {
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("ETag", `"`+c.String()+`"`)
 	if acct.Active() {
+		h.Del("Vary") // a public blob is the same for all
 		h.Set("Cache-Control", "public, max-age=31536000, immutable")
 	}
 	http.ServeContent(w, r, "", time.Time{}, f)
