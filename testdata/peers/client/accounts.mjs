@@ -40,7 +40,7 @@ export default async (t, day) => {
     const domain = (await describe()).availableUserDomains[0]
     const create = async (name, data) => {
       const local = freshName(name)
-      const input = { handle: local + domain, email: `${local}@example.com`, password: 'secret', ...data }
+      const input = { handle: local + domain, email: `${local}@example.com`, password: 'correct horse', ...data }
       return newAgent().com.atproto.server.createAccount(input)
     }
     await create('dave', code)

@@ -71,7 +71,7 @@ export default async (t, day) => {
 
   await t.test('an existing key is a conflict that is told', skipOnReference('answers 500'), async () => {
     const rkey = rkeyOf(day.post.uri)
-    await fails(repos.createRecord({ repo, collection: post, rkey, record: record('again') }), 400, 'InvalidRequest')
+    await fails(repos.createRecord({ repo, collection: post, rkey, record: record('again') }), 400, 'RecordAlreadyExists')
   })
 
   await t.test('putRecord makes, changes, and leaves alone what is the same', async () => {
@@ -147,7 +147,7 @@ export default async (t, day) => {
     const type = (name) => `com.atproto.repo.applyWrites#${name}`
     const absent = TID.nextStr()
     const update = [{ $type: type('update'), collection: post, rkey: absent, value: record('x') }]
-    await fails(repos.applyWrites({ repo, writes: update }), 400, 'InvalidRequest')
+    await fails(repos.applyWrites({ repo, writes: update }), 400, 'RecordNotFound')
   })
 
   await t.test('deleted is gone, and a second time is no error', async () => {

@@ -284,10 +284,10 @@ func (l *load) each(fn func(i int) error) error {
 }
 
 // run makes n commits. at is called, beside the load, when half of them are made.
-func (l *load) run(ctx context.Context, n int, at func()) error {
+func (l *load) run(ctx context.Context, n int, at func() error) error {
 	var taken atomic.Int64
 	var beside, wg sync.WaitGroup
-	errs := make([]error, l.workers)
+	errs := make([]error, l.workers+1) // the last is at's
 	for worker := range min(l.workers, len(l.writers)) {
 		wg.Go(func() {
 			rng := rand.New(rand.NewPCG(uint64(n), uint64(worker)))
@@ -301,7 +301,7 @@ func (l *load) run(ctx context.Context, n int, at func()) error {
 					return
 				}
 				if k == int64(n)/2 && at != nil {
-					beside.Go(at)
+					beside.Go(func() { errs[l.workers] = at() })
 				}
 				errs[worker] = mine[rng.IntN(len(mine))].step()
 			}

@@ -147,7 +147,11 @@ func (f *follower) connection(ctx context.Context) error {
 		}
 		e, err := parseFrame(frame)
 		if err != nil {
-			return err
+			// A message cut short by a lost connection comes without an error; only the next read has it.
+			if _, _, lost := conn.Read(ctx); lost != nil {
+				return nil
+			}
+			return fmt.Errorf("after seq %d, %d bytes: %w", f.cursor, len(frame), err)
 		}
 		if e == nil {
 			continue

@@ -52,10 +52,6 @@ func newWorld(t *testing.T) *world {
 	w.front = startFront(t, map[string]int{plcName: plcPort, pdsName: pdsPort, relayName: relayPort}, caFile)
 	w.ca = []string{"SSL_CERT_FILE=" + caFile, "SSL_CERT_DIR=/nonexistent", "NODE_EXTRA_CA_CERTS=" + caFile}
 
-	w.plc = start(t, server.PLC(peers, filepath.Join(w.dir, "plc"), plcPort))
-	w.pdsSpec = w.pdsTarget(t)
-	w.pds = start(t, w.pdsSpec)
-	w.startRelay(t)
 	t.Cleanup(func() {
 		for _, p := range []*server.Process{w.relay, w.pds, w.plc} {
 			if p != nil {
@@ -63,6 +59,12 @@ func newWorld(t *testing.T) *world {
 			}
 		}
 	})
+	w.plc, err = start(server.PLC(peers, filepath.Join(w.dir, "plc"), plcPort))
+	must(t, err)
+	w.pdsSpec = w.pdsTarget(t)
+	w.pds, err = start(w.pdsSpec)
+	must(t, err)
+	must(t, w.startRelay())
 	return w
 }
 
@@ -78,15 +80,10 @@ func runDir(t *testing.T) string {
 	return keep
 }
 
-func start(t *testing.T, spec server.Spec) *server.Process {
-	t.Helper()
+func start(spec server.Spec) (*server.Process, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
-	p, err := server.Start(ctx, spec)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p
+	return server.Start(ctx, spec)
 }
 
 // pdsTarget says how to start the server under test, as in production.
@@ -116,14 +113,13 @@ func (w *world) pdsTarget(t *testing.T) server.Spec {
 }
 
 // startRelay starts the relay on its folder, with a log of its own for each run.
-func (w *world) startRelay(t *testing.T) {
-	t.Helper()
+func (w *world) startRelay() (err error) {
 	data := filepath.Join(w.dir, "relay")
 	if err := os.MkdirAll(data, 0o755); err != nil {
-		t.Fatal(err)
+		return err
 	}
 	w.relayRuns++
-	w.relay = start(t, server.Spec{
+	w.relay, err = start(server.Spec{
 		Name:    "relay",
 		Command: []string{filepath.Join(w.peers, ".cache", "bin", "relay"), "serve"},
 		Env: append([]string{
@@ -141,6 +137,7 @@ func (w *world) startRelay(t *testing.T) {
 		Log:  w.relayLogFile(w.relayRuns),
 		Port: relayPort,
 	})
+	return err
 }
 
 func (w *world) relayLogFile(run int) string {
@@ -175,7 +172,9 @@ func (w *world) restartPDS(t *testing.T) {
 	if err := w.pds.Stop(); err != nil {
 		t.Error(err)
 	}
-	w.pds = start(t, w.pdsSpec)
+	var err error
+	w.pds, err = start(w.pdsSpec)
+	must(t, err)
 }
 
 // directory resolves identities for indigo's verification.
