@@ -190,9 +190,9 @@ func TestBlobRefusals(t *testing.T) {
 	}
 	post(bob, ref).fails(400, "BlobNotFound") // blobs belong to accounts
 	lie := map[string]any{"$type": "blob", "ref": ref["ref"], "mimeType": "image/png", "size": 999_999}
-	post(alice, lie).fails(400, "InvalidRequest")
+	post(alice, lie).fails(400, "InvalidSize")
 	lie["size"], lie["mimeType"] = ref["size"], "image/jpeg"
-	post(alice, lie).fails(400, "InvalidRequest")
+	post(alice, lie).fails(400, "InvalidMimeType")
 	text := alice.upload("text/plain", []byte("hello"))
 	post(alice, text).fails(400, "InvalidRequest") // the lexicon wants an image
 	post(alice, ref).ok()

@@ -15,8 +15,10 @@ import (
 var (
 	// ErrBlobNotFound says that a record refers to a blob that was never uploaded, was swept, or is taken down.
 	ErrBlobNotFound = errors.New("blob not found")
-	// ErrBlobMismatch says that a record gives another size or type of a blob than the upload had.
-	ErrBlobMismatch = errors.New("blob reference does not match the upload")
+	// ErrBlobSize says that a record gives another size of a blob than the upload has.
+	ErrBlobSize = errors.New("blob reference does not have the size of the upload")
+	// ErrBlobType says that a record gives another MIME type of a blob than the upload has.
+	ErrBlobType = errors.New("blob reference does not have the type of the upload")
 )
 
 // Blob is what the database knows of a blob; its bytes are elsewhere.

@@ -142,8 +142,8 @@ func TestBlobRefused(t *testing.T) {
 		"never uploaded": {testBlob(9), ErrBlobNotFound},
 		"of another":     {foreign, ErrBlobNotFound},
 		"taken down":     {hidden, ErrBlobNotFound},
-		"other size":     {size, ErrBlobMismatch},
-		"other type":     {mime, ErrBlobMismatch},
+		"other size":     {size, ErrBlobSize},
+		"other type":     {mime, ErrBlobType},
 	} {
 		if _, err := r.commit(withBlobs(repo.Create, "x", tt.blob)); !errors.Is(err, tt.want) {
 			t.Errorf("%s: %v, want %v", name, err, tt.want)

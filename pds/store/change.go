@@ -57,9 +57,9 @@ func (c *change) checkBlobs() error {
 			case err != nil:
 				return err
 			case b.Size != ref.Size:
-				return fmt.Errorf("%w: %s has %d bytes, the record says %d", ErrBlobMismatch, ref.CID, b.Size, ref.Size)
+				return fmt.Errorf("%w: %s has %d bytes, the record says %d", ErrBlobSize, ref.CID, b.Size, ref.Size)
 			case b.MimeType != ref.MimeType:
-				return fmt.Errorf("%w: %s is %s, the record says %s", ErrBlobMismatch, ref.CID, b.MimeType, ref.MimeType)
+				return fmt.Errorf("%w: %s is %s, the record says %s", ErrBlobType, ref.CID, b.MimeType, ref.MimeType)
 			}
 		}
 	}
