@@ -71,7 +71,7 @@ func checkQuery(query string) error {
 // scanQuery yields the pairs of a query string that have a value, unescaped.
 func scanQuery(query string, yield func(name, value string) *Error) error {
 	if len(query) > MaxQuery {
-		return &Error{"Params", "must not be longer than " + strconv.Itoa(MaxQuery) + " bytes"}
+		return &Error{Path: "Params", Reason: "must not be longer than " + strconv.Itoa(MaxQuery) + " bytes"}
 	}
 	for query != "" {
 		var pair string
@@ -80,7 +80,7 @@ func scanQuery(query string, yield func(name, value string) *Error) error {
 		name, err1 := unescape(name)
 		value, err2 := unescape(value)
 		if err1 != nil || err2 != nil {
-			return &Error{"Params", "must be percent-encoded UTF-8"}
+			return &Error{Path: "Params", Reason: "must be percent-encoded UTF-8"}
 		}
 		if value == "" {
 			continue
@@ -131,7 +131,7 @@ func (p *Params) add(n *node, name, value string) *Error {
 		return nil
 	}
 	if (*p)[at].Value != "" {
-		return &Error{pr.name, "must not be given more than once"}
+		return &Error{Path: pr.name, Reason: "must not be given more than once"}
 	}
 	(*p)[at].Value = value
 	return nil

@@ -27,10 +27,10 @@ func (c *Catalog) ValidateRecord(collection syntax.NSID, rkey syntax.RecordKey, 
 	}
 	typ, ok := data["$type"].(string)
 	if !ok {
-		return true, &Error{"Record/$type", "must be a string"}
+		return true, &Error{Path: "Record/$type", Reason: "must be a string"}
 	}
 	if typ != collection.String() {
-		return true, &Error{"Record/$type", fmt.Sprintf("must be %s, got %s", collection, typ)}
+		return true, &Error{Path: "Record/$type", Reason: fmt.Sprintf("must be %s, got %s", collection, typ)}
 	}
 	if e := c.checkObject(d.defs["main"].items, data); e != nil {
 		return true, e.root("Record")
@@ -56,19 +56,19 @@ func checkRecordKey(kind, rkey string) error {
 	switch kind {
 	case "tid":
 		if _, err := syntax.ParseTID(rkey); err != nil {
-			return &Error{"Record key", "must be a valid TID"}
+			return &Error{Path: "Record key", Reason: "must be a valid TID"}
 		}
 	case "nsid":
 		if _, err := syntax.ParseNSID(rkey); err != nil {
-			return &Error{"Record key", "must be a valid nsid"}
+			return &Error{Path: "Record key", Reason: "must be a valid nsid"}
 		}
 	default:
 		if want, ok := strings.CutPrefix(kind, "literal:"); ok && rkey != want {
-			return &Error{"Record key", fmt.Sprintf("must be %q", want)}
+			return &Error{Path: "Record key", Reason: fmt.Sprintf("must be %q", want)}
 		}
 	}
 	if _, err := syntax.ParseRecordKey(rkey); err != nil {
-		return &Error{"Record key", "must be a valid Record Key"}
+		return &Error{Path: "Record key", Reason: "must be a valid Record Key"}
 	}
 	return nil
 }

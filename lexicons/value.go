@@ -1,6 +1,7 @@
 package lexicons
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -17,7 +18,19 @@ import (
 type Error struct {
 	Path   string
 	Reason string
+	Kind   error // ErrBlobTooLarge, ErrBlobType, or nil
 }
+
+// Kinds of faults that have a name of their own on the wire.
+var (
+	// ErrBlobTooLarge: the schema permits smaller blobs only.
+	ErrBlobTooLarge = errors.New("blob is larger than its schema permits")
+	// ErrBlobType: the schema permits other MIME types only.
+	ErrBlobType = errors.New("blob is of a type that its schema does not permit")
+)
+
+// Unwrap returns the kind.
+func (e *Error) Unwrap() error { return e.Kind }
 
 // Error returns path and reason as one sentence, as the reference implementation words it.
 func (e *Error) Error() string { return e.Path + " " + e.Reason }
@@ -135,10 +148,10 @@ func (n *node) checkBlob(mime string, size int64) *Error {
 		return mismatch("must be a blob reference of the current form")
 	}
 	if size > n.max {
-		return mismatch("must not be a blob larger than %d bytes, it has %d", n.max, size)
+		return &Error{Reason: fmt.Sprintf("must not be a blob larger than %d bytes, it has %d", n.max, size), Kind: ErrBlobTooLarge}
 	}
 	if len(n.enum) > 0 && !slices.ContainsFunc(n.enum, func(p string) bool { return acceptsMIME(p, mime) }) {
-		return mismatch("must be a blob of type %s, not %s", strings.Join(n.enum, " or "), mime)
+		return &Error{Reason: fmt.Sprintf("must be a blob of type %s, not %s", strings.Join(n.enum, " or "), mime), Kind: ErrBlobType}
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"net/http"
 
 	"perch/identity/plc"
+	"perch/lexicons"
 	"perch/pds/account"
 	"perch/pds/auth"
 	"perch/pds/blob"
@@ -30,6 +31,9 @@ var wireErrors = []struct {
 	{repo.ErrTooManyOps, 400, xrpc.NameInvalidRequest, "Too many writes. Max: 200"},
 	{repo.ErrTooLarge, 400, xrpc.NameInvalidRequest, ""},
 	{repo.ErrInvalidRecord, 400, xrpc.NameInvalidRequest, ""},
+
+	{lexicons.ErrBlobTooLarge, 400, "BlobTooLarge", ""},
+	{lexicons.ErrBlobType, 400, "InvalidMimeType", ""},
 
 	{account.ErrInvalidHandle, 400, "InvalidHandle", ""},
 	{account.ErrHandleNotAvailable, 400, "HandleNotAvailable", ""},
@@ -80,7 +84,10 @@ func wireStruct(err error) *xrpc.Error {
 	var a *auth.Error
 	var p *proxy.Error
 	var f *firehose.Error
+	var l *lexicons.Error
 	switch {
+	case errors.As(err, &l) && l.Kind == nil:
+		return &xrpc.Error{Status: 400, Name: xrpc.NameInvalidRequest, Message: err.Error()}
 	case errors.As(err, &a):
 		e := &xrpc.Error{Status: a.Status, Name: a.Name, Message: a.Message, Err: err}
 		if a.Challenge != "" {

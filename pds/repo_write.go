@@ -186,7 +186,7 @@ func (s *Server) validateRecord(collection syntax.NSID, rkey syntax.RecordKey, d
 	known, err := s.lexicons.ValidateRecord(collection, rkey, data)
 	switch {
 	case err != nil:
-		return "", &xrpc.Error{Status: 400, Name: "InvalidRequest", Message: fmt.Sprintf("Invalid %s record: %v", collection, err)}
+		return "", fmt.Errorf("Invalid %s record: %w", collection, err)
 	case known:
 		return "valid", nil
 	case validate != nil:

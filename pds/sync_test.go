@@ -194,7 +194,7 @@ func TestBlobRefusals(t *testing.T) {
 	lie["size"], lie["mimeType"] = ref["size"], "image/jpeg"
 	post(alice, lie).fails(400, "InvalidMimeType")
 	text := alice.upload("text/plain", []byte("hello"))
-	post(alice, text).fails(400, "InvalidRequest") // the lexicon wants an image
+	post(alice, text).fails(400, "InvalidMimeType") // the lexicon wants an image
 	post(alice, ref).ok()
 }
 
