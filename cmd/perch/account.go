@@ -1,0 +1,196 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/urfave/cli/v3"
+	"golang.org/x/sync/errgroup"
+)
+
+func (p *program) accountCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "account",
+		Usage: "make and list accounts on the running server",
+		Commands: []*cli.Command{
+			{
+				Name:      "create",
+				Usage:     "make an account",
+				ArgsUsage: "HANDLE EMAIL",
+				Description: "Makes an account with a new DID. Without a password, one is made and printed.\n" +
+					"Passwords on the command line can be seen by other users of this machine; --password-stdin hides them.",
+				Flags: []cli.Flag{
+					serverFlag,
+					&cli.StringFlag{Name: "password", Usage: "the account's `PASSWORD`"},
+					&cli.BoolFlag{Name: "password-stdin", Usage: "read the password from the first line of the input"},
+				},
+				Action: p.createAccount,
+			},
+			{Name: "list", Usage: "list all accounts", Flags: []cli.Flag{serverFlag}, Action: p.listAccounts},
+		},
+	}
+}
+
+func (p *program) createAccount(ctx context.Context, c *cli.Command) error {
+	password, err := p.password(c)
+	if err != nil {
+		return err
+	}
+	server, err := p.client(ctx, c)
+	if err != nil {
+		return err
+	}
+	made := password == ""
+	if made {
+		password = newPassword()
+	}
+	var invite struct{ Code string }
+	if err := server.post(ctx, "com.atproto.server.createInviteCode", map[string]any{"useCount": 1}, &invite); err != nil {
+		return err
+	}
+	in := map[string]string{"handle": c.Args().Get(0), "email": c.Args().Get(1), "password": password, "inviteCode": invite.Code}
+	var out struct{ DID, Handle string }
+	if err := server.post(ctx, "com.atproto.server.createAccount", in, &out); err != nil {
+		return err
+	}
+	fmt.Fprintf(p.stdout, "handle    %s\ndid       %s\n", out.Handle, out.DID)
+	if made {
+		fmt.Fprintf(p.stdout, "password  %s\n", password)
+	}
+	return nil
+}
+
+// password returns the password that the command line gives, "" for none.
+func (p *program) password(c *cli.Command) (string, error) {
+	if !c.Bool("password-stdin") {
+		return c.String("password"), nil
+	}
+	if c.String("password") != "" {
+		return "", usagef("--password and --password-stdin: give one of them")
+	}
+	line, err := bufio.NewReader(p.stdin).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return "", err
+	}
+	if line = strings.TrimRight(line, "\r\n"); line == "" {
+		return "", usagef("--password-stdin: the input has no first line")
+	}
+	return line, nil
+}
+
+// newPassword makes a password of 24 letters and digits, with dashes for the eye.
+func newPassword() string {
+	s := strings.ToLower(rand.Text())[:24]
+	return strings.Join([]string{s[:6], s[6:12], s[12:18], s[18:]}, "-")
+}
+
+// repoEntry is one repository of com.atproto.sync.listRepos.
+type repoEntry struct {
+	DID    string
+	Active bool
+	Status string
+	handle string
+}
+
+func (p *program) listAccounts(ctx context.Context, c *cli.Command) error {
+	server, err := p.client(ctx, c)
+	if err != nil {
+		return err
+	}
+	w := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "DID\tSTATUS\tHANDLE")
+	for cursor := ""; ; {
+		var page struct {
+			Cursor string
+			Repos  []repoEntry
+		}
+		params := url.Values{"limit": {"500"}}
+		if cursor != "" {
+			params.Set("cursor", cursor)
+		}
+		if err := server.get(ctx, "com.atproto.sync.listRepos", params, &page); err != nil {
+			return err
+		}
+		server.handles(ctx, page.Repos)
+		for _, r := range page.Repos {
+			fmt.Fprintf(w, "%s\t%s\t%s\n", r.DID, r.status(), r.handle)
+		}
+		if page.Cursor == "" || page.Cursor == cursor {
+			return w.Flush()
+		}
+		cursor = page.Cursor
+	}
+}
+
+func (r *repoEntry) status() string {
+	switch {
+	case r.Status != "":
+		return r.Status
+	case r.Active:
+		return "active"
+	}
+	return "inactive"
+}
+
+// handles asks for the handle of each active account; one that cannot be told is "-".
+func (c *client) handles(ctx context.Context, repos []repoEntry) {
+	var g errgroup.Group
+	g.SetLimit(4)
+	for i := range repos {
+		g.Go(func() error {
+			var out struct{ Handle string }
+			repos[i].handle = "-"
+			if repos[i].Active && c.get(ctx, "com.atproto.repo.describeRepo", url.Values{"repo": {repos[i].DID}}, &out) == nil {
+				repos[i].handle = out.Handle
+			}
+			return nil
+		})
+	}
+	_ = g.Wait()
+}
+
+func (p *program) inviteCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "invite",
+		Usage: "make invite codes on the running server",
+		Commands: []*cli.Command{{
+			Name:  "create",
+			Usage: "make invite codes and print them, one a line",
+			Flags: []cli.Flag{
+				serverFlag,
+				&cli.IntFlag{Name: "count", Usage: "how many codes (`N`)", Value: 1},
+				&cli.IntFlag{Name: "uses", Usage: "how many accounts (`N`) can be made with each", Value: 1},
+				&cli.StringFlag{Name: "for", Usage: "the `DID` of the account whose codes they are"},
+			},
+			Action: p.createInvites,
+		}},
+	}
+}
+
+func (p *program) createInvites(ctx context.Context, c *cli.Command) error {
+	server, err := p.client(ctx, c)
+	if err != nil {
+		return err
+	}
+	in := map[string]any{"codeCount": c.Int("count"), "useCount": c.Int("uses")}
+	if owner := c.String("for"); owner != "" {
+		in["forAccounts"] = []string{owner}
+	}
+	var out struct{ Codes []struct{ Codes []string } }
+	if err := server.post(ctx, "com.atproto.server.createInviteCodes", in, &out); err != nil {
+		return err
+	}
+	for _, account := range out.Codes {
+		for _, code := range account.Codes {
+			fmt.Fprintln(p.stdout, code)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,118 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/urfave/cli/v3"
+
+	"perch/pds"
+)
+
+// Limits of a request to the server.
+const (
+	requestTimeout = 60 * time.Second
+	maxAnswer      = 8 << 20 // bytes
+)
+
+// client talks to the running server as its administrator.
+type client struct {
+	origin   string // http://localhost:2583
+	password string
+}
+
+// serverFlag is common to all commands that talk to the running server.
+var serverFlag = &cli.StringFlag{Name: "server", Usage: "the running server's `URL` (default: the one of the settings, on this machine)"}
+
+// client finds the running server and the admin password.
+func (p *program) client(ctx context.Context, c *cli.Command) (*client, error) {
+	cfg, err := p.config(c)
+	if err != nil {
+		return nil, err
+	}
+	origin := strings.TrimSuffix(c.String("server"), "/")
+	if origin == "" {
+		origin = localOrigin(cfg)
+	}
+	password, err := pds.ShowSecret(ctx, cfg, "PDS_ADMIN_PASSWORD")
+	if err != nil {
+		return nil, fmt.Errorf("find the admin password: %w", err)
+	}
+	return &client{origin, password}, nil
+}
+
+// localOrigin is where the server listens, seen from this machine.
+func localOrigin(cfg *pds.Config) string {
+	host := cfg.BindAddress
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "localhost"
+	}
+	return "http://" + net.JoinHostPort(host, strconv.Itoa(cfg.Port))
+}
+
+// serverError is an XRPC error.
+type serverError struct {
+	Status  int    `json:"-"`
+	Name    string `json:"error"`
+	Message string `json:"message"`
+}
+
+func (e *serverError) Error() string {
+	return fmt.Sprintf("the server says %s: %s (HTTP %d)", e.Name, e.Message, e.Status)
+}
+
+func (c *client) get(ctx context.Context, nsid string, params url.Values, out any) error {
+	return c.do(ctx, http.MethodGet, nsid+"?"+params.Encode(), nil, out)
+}
+
+func (c *client) post(ctx context.Context, nsid string, in, out any) error {
+	body, err := json.Marshal(in)
+	if err != nil {
+		return err
+	}
+	return c.do(ctx, http.MethodPost, nsid, body, out)
+}
+
+func (c *client) do(ctx context.Context, method, path string, body []byte, out any) error {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, method, c.origin+"/xrpc/"+path, bytes.NewReader(body))
+	if err != nil {
+		return usagef("--server: %w", err)
+	}
+	if method == http.MethodPost {
+		req.Header.Set("Content-Type", "application/json")
+		req.SetBasicAuth("admin", c.password)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		return fmt.Errorf("no server answers at %s: start it with `perch serve`, or name another one with --server", c.origin)
+	}
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	answer, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
+	if err != nil {
+		return err
+	}
+	if res.StatusCode == http.StatusOK {
+		return json.Unmarshal(answer, out)
+	}
+	fault := &serverError{Status: res.StatusCode}
+	if json.Unmarshal(answer, fault) != nil || fault.Name == "" {
+		return fmt.Errorf("%s answers %s, which no PDS would", c.origin, res.Status)
+	}
+	return fault
+}
