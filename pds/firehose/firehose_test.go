@@ -248,8 +248,15 @@ func TestPings(t *testing.T) {
 	}
 }
 
-// rawDial does the handshake and nothing more: it answers no ping and reads nothing.
+// rawDial does the handshake and nothing more: it answers no ping and reads nothing, and has little room for what comes.
 func rawDial(tb testing.TB, url string) net.Conn {
+	tb.Helper()
+	conn := handshake(tb, url)
+	_ = conn.(*net.TCPConn).SetReadBuffer(4 << 10)
+	return conn
+}
+
+func handshake(tb testing.TB, url string) net.Conn {
 	tb.Helper()
 	addr := strings.TrimPrefix(url, "ws://")
 	addr, path, _ := strings.Cut(addr, "/")
@@ -258,7 +265,6 @@ func rawDial(tb testing.TB, url string) net.Conn {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() { _ = conn.Close() })
-	_ = conn.(*net.TCPConn).SetReadBuffer(4 << 10)
 	fmt.Fprintf(conn, "GET /%s HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"+
 		"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", path)
 	status := make([]byte, len("HTTP/1.1 101"))

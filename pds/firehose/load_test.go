@@ -370,8 +370,8 @@ func median(v []float64) float64 {
 
 // rawDialFast is rawDial with an ordinary receive buffer, after the whole handshake was read.
 func rawDialFast(tb testing.TB, url string) net.Conn {
-	conn := rawDial(tb, url)
-	_ = conn.(*net.TCPConn).SetReadBuffer(1 << 20)
+	tb.Helper()
+	conn := handshake(tb, url)
 	buf := make([]byte, 1)
 	for tail := ""; !strings.HasSuffix(tail, "\r\n\r\n"); tail += string(buf) {
 		if _, err := conn.Read(buf); err != nil {

@@ -102,3 +102,50 @@ func TestPruneLoop(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// A consumer reads the whole window out of the table, as a relay does that was away.
+func BenchmarkBackfill(b *testing.B) {
+	const count, size = 20_000, 5000
+	st, err := store.Open(b.Context(), store.Options{Path: filepath.Join(b.TempDir(), "perch.db")})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer st.Close()
+	for range count / 500 {
+		err := st.Update(b.Context(), func(tx *store.Tx) error {
+			for range 500 {
+				e, err := event.NewAccount(syntax.DID("did:web:bob.test"), true, strings.Repeat("x", size), time.Now())
+				if err != nil {
+					return err
+				}
+				if _, err := tx.AppendEvent(1, e); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	_, url := serve(b, st, Options{Now: time.Now})
+	one, err := st.Events(b.Context(), 0, 1, 1)
+	if err != nil {
+		b.Fatal(err)
+	}
+	total := count * len(appendMessage(nil, one[0].Frame))
+	b.SetBytes(int64(total))
+	buf := make([]byte, 256<<10)
+	for b.Loop() {
+		conn := rawDialFast(b, url+"?cursor=0")
+		for left := total; left > 0; {
+			n, err := conn.Read(buf)
+			if err != nil {
+				b.Fatal(err)
+			}
+			left -= n
+		}
+		_ = conn.Close()
+	}
+	b.ReportMetric(float64(count*b.N)/b.Elapsed().Seconds(), "events/s")
+}

@@ -25,7 +25,7 @@ const (
 	// controlWait is how long a control frame may take.
 	controlWait = 5 * time.Second
 	// sendBuffer bounds what the kernel holds for one consumer.
-	sendBuffer = 512 << 10
+	sendBuffer = 1 << 20
 	// coalesceBytes is the size of one write on connections that cannot gather (TLS).
 	coalesceBytes = 32 << 10
 )
