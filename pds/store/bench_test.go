@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
@@ -145,12 +146,12 @@ func TestManyAccounts(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	runtime.GC()
+	debug.FreeOSMemory()
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	status, _ := os.ReadFile("/proc/self/status")
 	for line := range strings.Lines(string(status)) {
-		if strings.HasPrefix(line, "VmRSS") || strings.HasPrefix(line, "VmHWM") {
+		if strings.HasPrefix(line, "Rss") || strings.HasPrefix(line, "VmHWM") {
 			t.Log(strings.TrimSpace(line))
 		}
 	}
