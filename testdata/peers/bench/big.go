@@ -92,7 +92,7 @@ func (b *bench) fillSlowly(ctx context.Context, name string, n int) error {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(os.Stderr, "%d records, %.0f a second, %.3f ms CPU each, %.0f MB\n", done+fillStep, f.PerSecond*batchMax, f.CPU/batchMax, f.RSS)
+		fmt.Fprintf(os.Stderr, "%d records, %.0f a second, %.3f ms CPU each, %.0f MB\n", min(done+fillStep, n), f.PerSecond*batchMax, f.CPU/batchMax, f.RSS)
 	}
 	return nil
 }

@@ -221,6 +221,11 @@ func (s *target) unharmed(t *testing.T) {
 		t.Error(err)
 	}
 	s.post(t, c, new(wire.Written))
+	for _, a := range []*wire.Account{s.alice, s.bob, s.victim} {
+		if err := wire.Call(c, &wire.Request{Path: wire.XRPC("com.atproto.server.getSession", ""), Token: a.Token}, nil); err != nil {
+			t.Errorf("the session of %s did not survive: %v", a.Handle, err)
+		}
+	}
 	if u, err := s.Usage(); err != nil || u.RSS > maxMemory {
 		t.Errorf("memory is %d MB, %v", u.RSS>>20, err)
 	}
