@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"strings"
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
 
@@ -58,7 +59,7 @@ type resolveDIDOutput struct {
 func (s *Server) resolveDID(ctx context.Context, p *didParams) (*resolveDIDOutput, error) {
 	doc, err := s.identity.ResolveDID(ctx, p.DID)
 	if err != nil {
-		return nil, identityError(err)
+		return nil, identityError(err, p.DID.AtIdentifier())
 	}
 	return &resolveDIDOutput{DIDDoc: doc.Raw}, nil
 }
@@ -76,7 +77,7 @@ type identityInfo struct {
 func (s *Server) resolveIdentity(ctx context.Context, p *identifierParams) (*identityInfo, error) {
 	id, err := s.identity.Lookup(ctx, p.Identifier)
 	if err != nil {
-		return nil, identityError(err)
+		return nil, identityError(err, p.Identifier)
 	}
 	return &identityInfo{DID: id.DID, Handle: id.Handle, DIDDoc: id.Doc.Raw}, nil
 }
@@ -91,17 +92,19 @@ func (s *Server) refreshIdentity(ctx context.Context, in *identifierInput) (*ide
 	return s.resolveIdentity(ctx, &identifierParams{Identifier: in.Identifier})
 }
 
-// identityError gives the errors of a look-up the names of the identity lexicons.
-func identityError(err error) error {
+// identityError gives the errors of a look-up the names of the identity lexicons. Whoever asks names the host to be asked, so a host that
+// does not answer is the asker's mistake; only the PLC directory is ours to have.
+func identityError(err error, id syntax.AtIdentifier) error {
 	name := "DidNotFound"
 	switch {
-	case errors.Is(err, identity.ErrHandleNotFound):
-		name = "HandleNotFound"
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return err
 	case errors.Is(err, identity.ErrTombstoned):
 		name = "DidDeactivated"
-	case errors.Is(err, identity.ErrNotFound), errors.Is(err, identity.ErrUnsupportedMethod):
-	default:
-		return &xrpc.Error{Status: 502, Name: "UpstreamFailure", Message: "The identity could not be looked up just now. Try again later.", Err: err}
+	case errors.Is(err, identity.ErrNetwork) && strings.HasPrefix(id.String(), "did:plc:"):
+		return &xrpc.Error{Status: 502, Name: xrpc.NameUpstreamFailure, Message: "The PLC directory does not answer. Try again later.", Err: err}
+	case id.IsHandle():
+		name = "HandleNotFound"
 	}
-	return &xrpc.Error{Status: 400, Name: name, Message: err.Error(), Err: err}
+	return &xrpc.Error{Status: 400, Name: name, Message: "Could not resolve " + id.String(), Err: err}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 
 	"perch/pds/auth"
@@ -23,6 +24,9 @@ func (s *Server) uploadBlob(w http.ResponseWriter, r *http.Request) error {
 		return auth.ErrAccountTakedown
 	}
 	up, err := s.blobs.Write(ctx, acct.DID, r.Body, r.Header.Get("Content-Type"), s.cfg.BlobUploadLimit)
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return &xrpc.Error{Status: 400, Name: xrpc.NameInvalidRequest, Message: "The body ended before all of it had come", Err: err}
+	}
 	if err != nil {
 		return err
 	}

@@ -35,7 +35,7 @@ type Secrets struct {
 	JWTSecret      []byte // as given: the reference takes the text itself
 	AdminPassword  string
 	PLCRotationKey atcrypto.PrivateKey
-	DPoPSecret     []byte // 32 bytes
+	DPoPSecret     []byte   // 32 bytes
 	Warnings       []string // lines for the operator
 }
 

@@ -144,6 +144,7 @@ func TestAdminPassword(t *testing.T) {
 func TestServiceAuthRefusals(t *testing.T) {
 	c := startNetwork(t, nil).signUp(t, "alice")
 	c.get("com.atproto.server.getServiceAuth", "aud", "nonsense").fails(400, "InvalidRequest")
+	c.get("com.atproto.server.getServiceAuth", "aud", "did:web:x.example.com#a#b").fails(400, "InvalidRequest")
 	c.get("com.atproto.server.getServiceAuth", "aud", "did:web:x.example.com", "lxm", "com.atproto.server.activateAccount").fails(400, "InvalidToken")
 	c.get("com.atproto.server.getServiceAuth", "aud", "did:web:x.example.com", "lxm", "com.atproto.Server.ActivateAccount").fails(400, "InvalidToken")
 	c.get("com.atproto.server.getServiceAuth", "aud", "did:web:x.example.com", "exp", "1").fails(400, "BadExpiration")

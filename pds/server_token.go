@@ -2,6 +2,7 @@ package pds
 
 import (
 	"context"
+	"regexp"
 	"strings"
 	"time"
 
@@ -14,6 +15,9 @@ import (
 )
 
 const createAccountNSID = "com.atproto.server.createAccount"
+
+// serviceID is what the fragment of an audience may be.
+var serviceID = regexp.MustCompile(`^[A-Za-z0-9._:%-]{1,128}$`)
 
 type serviceAuthParams struct {
 	Aud string      `query:"aud"`
@@ -28,7 +32,7 @@ type serviceAuthOutput struct {
 func (s *Server) getServiceAuth(ctx context.Context, p *serviceAuthParams) (*serviceAuthOutput, error) {
 	caller := auth.From(ctx)
 	did, service, hasService := strings.Cut(p.Aud, "#")
-	if _, err := syntax.ParseDID(did); err != nil || hasService && service == "" {
+	if _, err := syntax.ParseDID(did); err != nil || hasService && !serviceID.MatchString(service) {
 		return nil, xrpc.InvalidRequest("aud must be a DID, or a DID with the id of a service: did:web:example.com#service")
 	}
 	if err := caller.MayCall(p.Lxm); err != nil {
