@@ -119,6 +119,9 @@ type Config struct {
 	AppViewURL string `env:"PDS_BSKY_APP_VIEW_URL" group:"Services"`
 	// The DID of the AppView, such as did:web:api.bsky.app.
 	AppViewDID string `env:"PDS_BSKY_APP_VIEW_DID"`
+	// Where the AppView shows pictures: a web address with three times %s, for the kind of picture, the account's DID and the blob's CID.
+	// Empty shows pictures of posts that the AppView has not seen yet from this server.
+	AppViewCDNPattern string `env:"PDS_BSKY_APP_VIEW_CDN_URL_PATTERN"`
 	// The moderation service, for tools.ozone methods.
 	ModServiceURL string `env:"PDS_MOD_SERVICE_URL"`
 	// The DID of the moderation service.

@@ -232,6 +232,9 @@ func (c *Config) checkServices(k *checker) {
 			}
 		}
 	}
+	if pattern := c.AppViewCDNPattern; pattern != "" && (strings.Count(pattern, "%s") != cdnParts || badURL(c.imageURL("avatar", "did", "cid"))) {
+		k.add("PDS_BSKY_APP_VIEW_CDN_URL_PATTERN", "%q is no pattern; write one such as https://cdn.bsky.app/img/%%s/plain/%%s/%%s@jpeg", pattern)
+	}
 	for _, u := range c.Crawlers {
 		if badURL(u) {
 			k.add("PDS_CRAWLERS", "%q is no web address; write relays as https://bsky.network, separated by commas", u)

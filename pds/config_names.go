@@ -33,7 +33,6 @@ var without = map[string]string{
 	"PDS_SQLITE_DISABLE_WAL_AUTO_CHECKPOINT": "the database checkpoints itself",
 	"PDS_BLOBSTORE_DISK_TMP_LOCATION":        "uploads are kept beside the blobs until they are whole",
 	"PDS_MAX_SUBSCRIPTION_BUFFER":            "a slow subscriber needs no buffer; see PDS_FIREHOSE_BUFFER_BYTES",
-	"PDS_BSKY_APP_VIEW_CDN_URL_PATTERN":      "this version does not rewrite what the AppView answers",
 	"PDS_PROXY_MAX_RETRIES":                  "requests to services are sent once",
 	"PDS_PROXY_PREFER_COMPRESSED":            "answers are passed on as they come",
 	"PDS_HOME_URL":                           "the pages of this version do not show it",

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"perch/pds/auth"
+	"perch/pds/readafter"
 	"perch/xrpc"
 )
 
@@ -15,6 +16,7 @@ func (s *Server) routes() {
 	s.repoRoutes()
 	s.syncRoutes()
 	s.identityRoutes()
+	s.appViewRoutes()
 	s.pages()
 }
 
@@ -75,6 +77,25 @@ func (s *Server) identityRoutes() {
 	xrpc.Query(m, "com.atproto.identity.resolveDid", nil, s.resolveDID)
 	xrpc.Query(m, "com.atproto.identity.resolveIdentity", nil, s.resolveIdentity)
 	xrpc.Procedure(m, "com.atproto.identity.refreshIdentity", s.auth.Standard(auth.Deactivated), s.refreshIdentity, limit(100, 5*time.Minute))
+}
+
+// appViewRoutes are the methods of other services that need something done here; all others are passed on as they are. Without an
+// AppView there is nothing to do for its methods.
+func (s *Server) appViewRoutes() {
+	m, a := s.mux, s.auth
+	xrpc.Stream(m, createReportNSID, a.Standard(auth.Takendown), s.createReport)
+	if s.cfg.AppViewURL == "" {
+		return
+	}
+	xrpc.Stream(m, "app.bsky.actor.getProfile", a.Standard(), s.overlaid(overProfile))
+	xrpc.Stream(m, "app.bsky.actor.getProfiles", a.Standard(), s.overlaid(overProfiles))
+	xrpc.Stream(m, "app.bsky.feed.getTimeline", a.Standard(), s.overlaid((*readafter.Overlay).Timeline))
+	xrpc.Stream(m, "app.bsky.feed.getAuthorFeed", a.Standard(), s.overlaid((*readafter.Overlay).AuthorFeed))
+	xrpc.Stream(m, "app.bsky.feed.getActorLikes", a.Standard(), s.overlaid(overLikes))
+	xrpc.Stream(m, "app.bsky.feed.getPostThread", a.Standard(), s.overlaid((*readafter.Overlay).Thread))
+	xrpc.Stream(m, "app.bsky.feed.getFeed", a.Standard(), s.getFeed)
+	xrpc.Procedure(m, "app.bsky.notification.registerPush", a.Standard(), s.registerPush)
+	xrpc.Procedure(m, "app.bsky.notification.unregisterPush", a.Standard(), s.registerPush)
 }
 
 func (s *Server) pages() {

@@ -48,6 +48,7 @@ type Server struct {
 	plc         *plc.Client
 	rotationKey atcrypto.PrivateKey
 	lexicons    *lexicons.Catalog
+	spellings   map[string]string // methods of the catalog by their name in lower case
 	firehose    *firehose.Firehose
 	proxy       *proxy.Proxy
 	relay       *relay.Notifier
@@ -67,6 +68,7 @@ func New(ctx context.Context, cfg *Config, log *slog.Logger) (*Server, error) {
 		clockID:    uint(rand.N(1 << 10)),
 		lexicons:   lexicons.Default(),
 	}
+	s.spellings = spellingsOf(s.lexicons)
 	s.tids = syntax.NewTIDClock(s.clockID)
 	box, err := OpenSeal(cfg)
 	if err != nil {
@@ -193,7 +195,7 @@ func (s *Server) proxyOptions() proxy.Options {
 	return proxy.Options{
 		Resolver:      s.identity,
 		Sign:          s.signForProxy,
-		AppView:       target(s.cfg.AppViewURL, s.cfg.AppViewDID, "bsky_appview"),
+		AppView:       target(s.cfg.AppViewURL, s.cfg.AppViewDID, serviceAppView),
 		Moderation:    target(s.cfg.ModServiceURL, s.cfg.ModServiceDID, "atproto_labeler"),
 		Report:        target(report, reportDID, "atproto_labeler"),
 		AllowPrivate:  s.cfg.AllowPrivate(),

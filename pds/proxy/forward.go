@@ -231,7 +231,7 @@ func isJSON(h http.Header) bool {
 func readError(res *http.Response) *Error {
 	e := &Error{Status: res.StatusCode, Message: "Upstream service answered with status " + http.StatusText(res.StatusCode), Header: http.Header{}}
 	e.Err = fmt.Errorf("upstream status %d", res.StatusCode)
-	copyHeaders(e.Header, res.Header, []string{"Retry-After"})
+	copyHeaders(e.Header, res.Header, []string{"Retry-After", "Atproto-Repo-Rev"})
 	var body struct{ Error, Message string }
 	if isJSON(res.Header) && res.Header.Get("Content-Encoding") == "" {
 		b, _ := io.ReadAll(io.LimitReader(res.Body, maxErrorBody))
@@ -266,10 +266,7 @@ func (x *exchange) pipe(w http.ResponseWriter, res *http.Response) error {
 	}
 	h := w.Header()
 	copyHeaders(h, res.Header, responseHeaders)
-	// A stranger's bytes come from this server's origin now: no browser may
-	// run or guess at them.
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Content-Security-Policy", "default-src 'none'; sandbox")
+	disarm(h)
 	w.WriteHeader(res.StatusCode)
 	if res.Request.Method == http.MethodHead {
 		return nil
@@ -286,6 +283,24 @@ func (x *exchange) pipe(w http.ResponseWriter, res *http.Response) error {
 	// the answer as if it were whole.
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Unix(1, 0))
 	return fmt.Errorf("%w: %w", ErrAborted, errors.Join(err, context.Cause(x.ctx)))
+}
+
+// Write answers w with a response that Fetch got, with its status 200.
+func (r *Response) Write(w http.ResponseWriter) error {
+	h := w.Header()
+	for name, values := range r.Header {
+		h[name] = values
+	}
+	disarm(h)
+	_, err := w.Write(r.Body)
+	return err
+}
+
+// disarm keeps browsers from running, or guessing at, a stranger's bytes, which
+// come from this server's origin now.
+func disarm(h http.Header) {
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Content-Security-Policy", "default-src 'none'; sandbox")
 }
 
 // readHead reads until headStart bytes are there or r ends, which is io.EOF.

@@ -36,6 +36,8 @@ func signForTest(_ context.Context, user syntax.DID, aud, lxm string) (string, e
 	return fmt.Sprintf("token:%s:%s:%s", user, aud, lxm), nil
 }
 
+func allowAll(syntax.NSID, string) error { return nil }
+
 // pds is a server that passes everything on, and an upstream for it.
 type pds struct {
 	t        *testing.T
@@ -48,7 +50,7 @@ type pds struct {
 
 func newPDS(t *testing.T, h http.HandlerFunc, change func(*Options)) *pds {
 	t.Helper()
-	p := &pds{t: t, caller: Caller{DID: alice, Privileged: true}, errs: make(chan error, 100)}
+	p := &pds{t: t, caller: Caller{DID: alice, Allow: allowAll}, errs: make(chan error, 100)}
 	p.upstream = httptest.NewServer(h)
 	t.Cleanup(p.upstream.Close)
 	o := Options{

@@ -89,12 +89,34 @@ func New(o Options) *Proxy {
 
 // Caller is who asks, as the server's authentication found it.
 type Caller struct {
-	DID        syntax.DID // "" when nobody is signed in
-	Privileged bool       // full session, or app password with access to private messages
-	Status     string     // of the account: "" when active, or "deactivated", "takendown", ...
-	// Allow decides whether the caller's grant covers method at the audience
-	// "did#service"; its error goes to the client as it is. Nil allows all.
-	Allow func(method, audience string) error
+	DID    syntax.DID // "" when nobody is signed in
+	Status string     // of the account: "" when active, or "deactivated", "takendown", ...
+	// Allow decides whether the caller may have method called in its name at
+	// the audience "did#service"; its error goes to the client as it is. It
+	// is asked about every request that is passed on. Nil allows none.
+	Allow func(method syntax.NSID, audience string) error
+}
+
+// Check returns the reason why method may not be called in the caller's name at
+// the audience "did#service", nil when it may. The error is an *Error or that of
+// Allow.
+func (c Caller) Check(method syntax.NSID, audience string) error {
+	if c.DID == "" {
+		return &Error{Status: http.StatusUnauthorized, Name: "AuthMissing", Message: "Authentication Required"}
+	}
+	switch c.Status {
+	case "":
+	case "takendown", "suspended":
+		return &Error{Status: http.StatusUnauthorized, Name: "AccountTakedown", Message: "Account has been taken down"}
+	case "deactivated":
+		return &Error{Status: http.StatusUnauthorized, Name: "AccountDeactivated", Message: "Account is deactivated"}
+	default:
+		return &Error{Status: http.StatusForbidden, Name: "AccountNotFound", Message: "Account is " + strings.ToLower(c.Status)}
+	}
+	if c.Allow == nil {
+		return &Error{Status: http.StatusForbidden, Name: "Forbidden", Message: "This session may call no other services"}
+	}
+	return c.Allow(method, audience)
 }
 
 // Serve answers a request to /xrpc/<NSID> by passing it on in the caller's name.
@@ -108,17 +130,15 @@ func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, caller Caller) err
 	if err := checkVerb(r); err != nil {
 		return err
 	}
-	if err := caller.check(method.String()); err != nil {
-		return err
+	if caller.DID == "" {
+		return caller.Check(method, "") // strangers make this server resolve nothing
 	}
 	target, err := p.Target(r.Context(), r.Header, method)
 	if err != nil {
 		return err
 	}
-	if caller.Allow != nil {
-		if err := caller.Allow(method.String(), target.Ref()); err != nil {
-			return err
-		}
+	if err := caller.Check(method, target.Ref()); err != nil {
+		return err
 	}
 	return p.Forward(w, r, Call{User: caller.DID, Method: method, Target: target})
 }
@@ -133,22 +153,4 @@ func checkVerb(r *http.Request) error {
 		return badRequest("subscriptions are not proxied")
 	}
 	return nil
-}
-
-func (c Caller) check(method string) error {
-	if c.DID == "" {
-		return &Error{Status: http.StatusUnauthorized, Name: "AuthMissing", Message: "Authentication Required"}
-	}
-	if err := CheckMethod(method, c.Privileged); err != nil {
-		return err
-	}
-	switch c.Status {
-	case "":
-		return nil
-	case "takendown", "suspended":
-		return &Error{Status: http.StatusUnauthorized, Name: "AccountTakedown", Message: "Account has been taken down"}
-	case "deactivated":
-		return &Error{Status: http.StatusUnauthorized, Name: "AccountDeactivated", Message: "Account is deactivated"}
-	}
-	return &Error{Status: http.StatusForbidden, Name: "AccountNotFound", Message: "Account is " + strings.ToLower(c.Status)}
 }

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/bluesky-social/indigo/atproto/syntax"
+
 	"perch/identity"
 )
 
@@ -92,7 +94,7 @@ func TestProxyHeader(t *testing.T) {
 func TestFragmentAudienceAndAllow(t *testing.T) {
 	p := newPDS(t, func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.Header.Get("Authorization")) }, func(o *Options) { o.FragmentAudience = true })
 	refusal := &Error{Status: 403, Name: "ScopeMissingError", Message: "no"}
-	p.caller.Allow = func(method, aud string) error {
+	p.caller.Allow = func(method syntax.NSID, aud string) error {
 		if method == "app.bsky.feed.getTimeline" && aud == appView.String()+"#bsky_appview" {
 			return nil
 		}
@@ -111,19 +113,6 @@ func TestFragmentAudienceAndAllow(t *testing.T) {
 
 func TestRefusals(t *testing.T) {
 	p := newPDS(t, func(http.ResponseWriter, *http.Request) { t.Error("reached the service") }, nil)
-	for _, m := range []string{"com.atproto.server.getSession", "com.atproto.server.deactivateAccount", "com.atproto.identity.signPlcOperation",
-		"com.atproto.identity.SIGNPLCOPERATION", "Com.Atproto.Server.getsession", "COM.atproto.admin.sendEmail"} {
-		res := p.do("POST", "/xrpc/"+m, "")
-		if body := read(t, res); res.StatusCode != 400 || body != `{"error":"InvalidToken","message":"Bad token method"}` {
-			t.Errorf("%s: %d %s", m, res.StatusCode, body)
-		}
-	}
-	p.caller.Privileged = false
-	for _, m := range []string{"chat.bsky.convo.getLog", "chat.bsky.convo.addReaction", "Chat.Bsky.convo.listConvos", "com.atproto.server.createAccount"} {
-		if res := p.do("GET", "/xrpc/"+m, ""); res.StatusCode != 400 || !strings.Contains(read(t, res), "InvalidToken") {
-			t.Errorf("%s without privilege: %s", m, res.Status)
-		}
-	}
 	for path, want := range map[string]int{"/xrpc/": 400, "/xrpc/nope": 400, "/xrpc/app.bsky.feed.getTimeline/": 400, "/xrpc/app.bsky.feed.getTimeline/x": 400,
 		"/xrpc/app.bsky.feed..getTimeline": 400, "/xrpc/app.bsky.feed.get%2fTimeline": 400, "/other/app.bsky.feed.getTimeline": 400, "/xrpc/..%2fadmin": 400} {
 		if res := p.do("GET", path, ""); res.StatusCode != want {
@@ -144,14 +133,44 @@ func TestRefusals(t *testing.T) {
 		}
 	}
 	for status, want := range map[string]string{"deactivated": "AccountDeactivated", "takendown": "AccountTakedown", "suspended": "AccountTakedown", "deleted": "AccountNotFound"} {
-		p.caller = Caller{DID: alice, Privileged: true, Status: status}
+		p.caller = Caller{DID: alice, Allow: allowAll, Status: status}
 		if body := read(t, p.do("GET", "/xrpc/app.bsky.feed.getTimeline", "")); !strings.Contains(body, want) {
 			t.Errorf("%s account: %s", status, body)
 		}
 	}
-	p.caller = Caller{}
+	p.caller = Caller{DID: alice}
+	if res := p.do("GET", "/xrpc/app.bsky.feed.getTimeline", ""); res.StatusCode != 403 || !strings.Contains(read(t, res), "Forbidden") {
+		t.Errorf("nothing decides about the caller: %s", res.Status)
+	}
+	p.caller = Caller{Allow: allowAll}
 	if res := p.do("GET", "/xrpc/app.bsky.feed.getTimeline", ""); res.StatusCode != 401 || !strings.Contains(read(t, res), "AuthMissing") {
 		t.Errorf("nobody signed in: %s", res.Status)
+	}
+}
+
+// Every request that is passed on is asked about first, in the spelling that it came in, with whom it is for.
+func TestAllowIsAskedAboutEverything(t *testing.T) {
+	p := newPDS(t, func(http.ResponseWriter, *http.Request) { t.Error("reached the service") }, func(o *Options) { o.Moderation = o.AppView })
+	var asked []string
+	p.caller.Allow = func(method syntax.NSID, aud string) error {
+		asked = append(asked, method.String()+" "+aud)
+		return &Error{Status: 400, Name: "InvalidToken", Message: "Bad token method"}
+	}
+	for _, m := range []string{"com.atproto.server.getSession", "COM.atproto.Server.ActivateAccount", "chat.bsky.convo.getLog", "app.bsky.feed.getTimeline", "tools.ozone.server.getConfig"} {
+		for verb, header := range map[string]string{"GET": "", "HEAD": "", "POST": service + "#atproto_labeler"} {
+			res := p.do(verb, "/xrpc/"+m, "", "Atproto-Proxy", header)
+			if res.StatusCode != 400 {
+				t.Errorf("%s %s: %s", verb, m, res.Status)
+			}
+			aud := header
+			if aud == "" {
+				aud = appView.String() + "#bsky_appview"
+			}
+			if want := m + " " + aud; len(asked) != 1 || asked[0] != want {
+				t.Errorf("%s %s: asked %q, want %q", verb, m, asked, want)
+			}
+			asked = nil
+		}
 	}
 }
 

@@ -54,20 +54,26 @@ func (p *Proxy) named(ctx context.Context, value string) (Target, error) {
 	if err != nil {
 		return Target{}, err
 	}
-	for _, t := range []*Target{p.opts.AppView, p.opts.Report, p.opts.Moderation} {
-		if t != nil && t.DID.String() == did && t.Service == service {
-			return *t, nil
-		}
-	}
 	parsed, err := syntax.ParseDID(did)
 	if err != nil {
 		return Target{}, unresolved("could not resolve proxy did", err)
 	}
-	doc, err := p.opts.Resolver.ResolveDID(ctx, parsed)
+	return p.Service(ctx, parsed, service)
+}
+
+// Service finds the service with the id (without '#') in the DID document of
+// did, or among those that the server is set up with. The error is an *Error.
+func (p *Proxy) Service(ctx context.Context, did syntax.DID, id string) (Target, error) {
+	for _, t := range []*Target{p.opts.AppView, p.opts.Report, p.opts.Moderation} {
+		if t != nil && t.DID == did && t.Service == id {
+			return *t, nil
+		}
+	}
+	doc, err := p.opts.Resolver.ResolveDID(ctx, did)
 	if err != nil {
 		return Target{}, unresolved("could not resolve proxy did", err)
 	}
-	s, ok := doc.Service(service)
+	s, ok := doc.Service(id)
 	if !ok {
 		return Target{}, badRequest("could not resolve proxy did service url")
 	}
@@ -75,7 +81,7 @@ func (p *Proxy) named(ctx context.Context, value string) (Target, error) {
 	if !ok {
 		return Target{}, badRequest("could not resolve proxy did service url")
 	}
-	return Target{DID: parsed, Service: service, URL: origin}, nil
+	return Target{DID: did, Service: id, URL: origin}, nil
 }
 
 func unresolved(message string, err error) *Error {
