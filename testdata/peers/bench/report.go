@@ -93,7 +93,7 @@ func cell(p, r float64) string {
 		return "-"
 	}
 	s := number(p) + " / " + number(r)
-	if p != 0 && r != 0 {
+	if p > 0 && r > 0 { // an event may even be there before the answer
 		s += "  " + ratio(p/r)
 	}
 	return s
