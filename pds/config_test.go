@@ -118,6 +118,7 @@ func TestMistakes(t *testing.T) {
 		"PDS_FIREHOSE_MAX_SUBSCRIBERS":              "-1",
 		"PDS_CRAWLERS":                              "bsky.network",
 		"PDS_BSKY_APP_VIEW_URL":                     "api.bsky.app",
+		"PDS_BSKY_APP_VIEW_CDN_URL_PATTERN":         "https://cdn.example.com/%s/%s",
 		"PDS_MOD_SERVICE_DID":                       "did:web:mod.example.com",
 		"PDS_LOG_LEVEL":                             "loud",
 		"PDS_LOG_FORMAT":                            "xml",
