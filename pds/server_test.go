@@ -70,6 +70,9 @@ func TestAppPasswordsHaveFewerRights(t *testing.T) {
 	app.get("com.atproto.server.listAppPasswords").fails(400, "InvalidToken")
 	app.get("com.atproto.server.getServiceAuth", "aud", "did:web:api.bsky.chat", "lxm", "chat.bsky.convo.getLog").fails(400, "InvalidToken")
 	app.get("com.atproto.server.getServiceAuth", "aud", "did:web:api.bsky.app", "lxm", "app.bsky.feed.getTimeline").ok()
+	c.post("com.atproto.server.revokeAppPassword", map[string]any{"name": ""}).ok()
+	c.get("com.atproto.server.getSession").ok()
+	app.get("com.atproto.server.getSession").ok()
 	c.post("com.atproto.server.revokeAppPassword", map[string]any{"name": "phone"}).ok()
 	app.get("com.atproto.server.getSession").fails(400, "ExpiredToken")
 }

@@ -80,8 +80,12 @@ func (tx *Tx) SetAppPasswordHash(ctx context.Context, acct AccountID, name, hash
 	return err
 }
 
-// DeleteAppPassword removes an app password and ends its sessions. A name that is not there is no error.
+// DeleteAppPassword removes an app password and ends its sessions. A name that is not there is no error. "" never is one: it stands for the
+// main password, whose sessions stay.
 func (tx *Tx) DeleteAppPassword(ctx context.Context, acct AccountID, name string) error {
+	if name == "" {
+		return nil
+	}
 	if _, err := tx.exec(ctx, `DELETE FROM app_password WHERE account = ? AND name = ?`, acct, name); err != nil {
 		return fmt.Errorf("delete app password: %w", err)
 	}
