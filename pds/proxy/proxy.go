@@ -101,22 +101,30 @@ type Caller struct {
 // the audience "did#service", nil when it may. The error is an *Error or that of
 // Allow.
 func (c Caller) Check(method syntax.NSID, audience string) error {
-	if c.DID == "" {
-		return &Error{Status: http.StatusUnauthorized, Name: "AuthMissing", Message: "Authentication Required"}
-	}
-	switch c.Status {
-	case "":
-	case "takendown", "suspended":
-		return &Error{Status: http.StatusUnauthorized, Name: "AccountTakedown", Message: "Account has been taken down"}
-	case "deactivated":
-		return &Error{Status: http.StatusUnauthorized, Name: "AccountDeactivated", Message: "Account is deactivated"}
-	default:
-		return &Error{Status: http.StatusForbidden, Name: "AccountNotFound", Message: "Account is " + strings.ToLower(c.Status)}
+	if err := c.standing(); err != nil {
+		return err
 	}
 	if c.Allow == nil {
 		return &Error{Status: http.StatusForbidden, Name: "Forbidden", Message: "This session may call no other services"}
 	}
 	return c.Allow(method, audience)
+}
+
+// standing returns the reason why nothing at all may be called for the caller,
+// nil when there is none.
+func (c Caller) standing() error {
+	if c.DID == "" {
+		return &Error{Status: http.StatusUnauthorized, Name: "AuthMissing", Message: "Authentication Required"}
+	}
+	switch c.Status {
+	case "":
+		return nil
+	case "takendown", "suspended":
+		return &Error{Status: http.StatusUnauthorized, Name: "AccountTakedown", Message: "Account has been taken down"}
+	case "deactivated":
+		return &Error{Status: http.StatusUnauthorized, Name: "AccountDeactivated", Message: "Account is deactivated"}
+	}
+	return &Error{Status: http.StatusForbidden, Name: "AccountNotFound", Message: "Account is " + strings.ToLower(c.Status)}
 }
 
 // Serve answers a request to /xrpc/<NSID> by passing it on in the caller's name.
@@ -130,8 +138,8 @@ func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, caller Caller) err
 	if err := checkVerb(r); err != nil {
 		return err
 	}
-	if caller.DID == "" {
-		return caller.Check(method, "") // strangers make this server resolve nothing
+	if err := caller.standing(); err != nil { // before a DID is resolved for them
+		return err
 	}
 	target, err := p.Target(r.Context(), r.Header, method)
 	if err != nil {
