@@ -75,6 +75,9 @@ func newHasher() *hasher {
 
 // run waits for a slot, or for the end of ctx.
 func (h *hasher) run(ctx context.Context, fn func()) error {
+	if err := ctx.Err(); err != nil {
+		return err // select would choose at random when a slot is free too
+	}
 	select {
 	case h.slots <- struct{}{}:
 	case <-ctx.Done():
