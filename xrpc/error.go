@@ -76,6 +76,11 @@ func (m *Mux) wireError(err error) *Error {
 	if errors.As(err, &e) {
 		return e
 	}
+	if m.opts.MapError != nil {
+		if e := m.opts.MapError(err); e != nil {
+			return e
+		}
+	}
 	var violation *lexicons.Error
 	if errors.As(err, &violation) {
 		return &Error{Status: http.StatusBadRequest, Name: NameInvalidRequest, Message: violation.Error()}
@@ -89,11 +94,6 @@ func (m *Mux) wireError(err error) *Error {
 	}
 	if errors.Is(err, errSlowBody) {
 		return &Error{Status: http.StatusRequestTimeout, Name: NameInvalidRequest, Message: "The request body came too slowly", Err: err}
-	}
-	if m.opts.MapError != nil {
-		if e := m.opts.MapError(err); e != nil {
-			return e
-		}
 	}
 	return &Error{Status: http.StatusInternalServerError, Name: NameInternal, Err: err}
 }
