@@ -24,7 +24,7 @@ unit: ## the Go tests of the packages
 
 peers: build ## the tests with software of others, see testdata/peers/README.md
 	testdata/peers/setup.sh
-	cd testdata/peers && PERCH_BIN=$(CURDIR)/perch $(GO) test -count=1 -timeout 25m ./...
+	cd testdata/peers && PERCH_BIN=$(CURDIR)/perch $(GO) test -count=1 -p 1 -timeout 25m ./...
 
 check: ## what CI runs
 	bash .ci/run
