@@ -9,8 +9,8 @@ export CGO_ENABLED = 0
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
-run: ## start a complete local network: PLC directory, PDS on http://localhost:2583, two accounts
-	$(GO) run -trimpath -ldflags '$(LDFLAGS)' ./cmd/perch dev
+run: build ## start a complete local network: PLC directory, PDS on http://localhost:2583, two accounts
+	@./perch dev
 
 build: ## build ./perch, one static binary
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o perch ./cmd/perch

@@ -8,6 +8,7 @@ import (
 	"github.com/bluesky-social/indigo/atproto/syntax"
 	"github.com/ipfs/go-cid"
 
+	"perch/pds/account"
 	"perch/pds/blob"
 	"perch/pds/store"
 )
@@ -25,13 +26,15 @@ type CheckOptions struct {
 
 // dataChecker is one Check under way.
 type dataChecker struct {
+	cfg      *Config
 	store    *store.Store
 	blobs    *blob.Store
+	keys     *account.Service // opens signing keys; nil when the master key does not fit
 	opt      CheckOptions
 	problems []string
 }
 
-// Check verifies what a server that does not run keeps in its data folder: repositories, events, and blobs. Each problem is one line. The
+// Check verifies what a server that does not run keeps in its data folder: sealed keys, repositories, events, and blobs. Each problem is one line. The
 // error is for a check that could not be finished.
 func Check(ctx context.Context, cfg *Config, opt CheckOptions) ([]string, error) {
 	if opt.Progress == nil {
@@ -39,17 +42,37 @@ func Check(ctx context.Context, cfg *Config, opt CheckOptions) ([]string, error)
 	}
 	st, err := store.Open(ctx, store.Options{Path: cfg.DatabasePath()})
 	if err != nil {
-		return nil, err
+		return nil, writableHint(cfg, err)
 	}
 	defer st.Close()
 	blobs, err := blob.Open(cfg.BlobDirectory())
 	if err != nil {
-		return nil, err
+		return nil, writableHint(cfg, err)
 	}
 	defer blobs.Close()
-	c := &dataChecker{store: st, blobs: blobs, opt: opt}
+	c := &dataChecker{cfg: cfg, store: st, blobs: blobs, opt: opt}
+	if err := c.secrets(ctx); err != nil {
+		return c.problems, err
+	}
 	err = c.run(ctx)
 	return c.problems, err
+}
+
+// secrets tries the master key on what is sealed: without it no account can sign.
+func (c *dataChecker) secrets(ctx context.Context) error {
+	box, err := openSealMade(c.cfg)
+	if err != nil {
+		c.problems = append(c.problems, err.Error())
+		return nil
+	}
+	for _, name := range []string{plcKeySeen, plcKeySecret} {
+		if _, err := openSecret(ctx, box, c.store, name); err != nil && !errors.Is(err, store.ErrNotFound) {
+			c.problems = append(c.problems, err.Error())
+			return nil // one line says it for all that it sealed
+		}
+	}
+	c.keys = account.New(account.Options{Store: c.store, Seal: box})
+	return nil
 }
 
 func (c *dataChecker) run(ctx context.Context) error {
@@ -70,30 +93,40 @@ func (c *dataChecker) run(ctx context.Context) error {
 		return err
 	}
 	if only != nil {
-		return c.accountBlobs(ctx, only)
+		return c.account(ctx, only)
 	}
-	if err := c.allBlobs(ctx); err != nil {
+	if err := c.allAccounts(ctx); err != nil {
 		return err
 	}
 	return c.strays(ctx)
 }
 
-// allBlobs looks for the file of every blob row.
-func (c *dataChecker) allBlobs(ctx context.Context) error {
+// allAccounts looks at what each account has beside its repository.
+func (c *dataChecker) allAccounts(ctx context.Context) error {
 	for after, done := store.AccountID(0), 0; ; {
 		accounts, err := c.store.Accounts(ctx, after, checkPage)
 		if err != nil || len(accounts) == 0 {
 			return err
 		}
 		for _, acct := range accounts {
-			if err := c.accountBlobs(ctx, acct); err != nil {
+			if err := c.account(ctx, acct); err != nil {
 				return err
 			}
 			done++
-			c.opt.Progress(done, 0, "blobs of accounts")
+			c.opt.Progress(done, 0, "keys and blobs of accounts")
 		}
 		after = accounts[len(accounts)-1].ID
 	}
+}
+
+// account opens the signing key, and looks for the file of every blob row.
+func (c *dataChecker) account(ctx context.Context, acct *store.Account) error {
+	if c.keys != nil && acct.DeletedAt.IsZero() {
+		if _, err := c.keys.SigningKey(acct); err != nil {
+			c.problems = append(c.problems, err.Error())
+		}
+	}
+	return c.accountBlobs(ctx, acct)
 }
 
 func (c *dataChecker) accountBlobs(ctx context.Context, acct *store.Account) error {

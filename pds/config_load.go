@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/caarlos0/env/v11"
@@ -69,8 +70,8 @@ func (c *Config) readEnvFile(path string, values map[string]string) (problems []
 	required := path != ""
 	for _, candidate := range envFileCandidates(path, values) {
 		text, err := os.ReadFile(candidate)
-		if errors.Is(err, os.ErrNotExist) && !required {
-			continue
+		if !required && (errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)) {
+			continue // a data folder that is no folder is told of by its own name
 		}
 		if err != nil {
 			return []string{fmt.Sprintf("settings file: %v; name one that can be read with --env-file", err)}

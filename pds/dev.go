@@ -121,38 +121,80 @@ func (s *Server) printDev(opt DevOptions) {
 		fmt.Fprintf(opt.Out, "  sign in as     %-12s password %s\n", a.Handle, a.Password)
 	}
 	fmt.Fprintf(opt.Out, "  administrator  %-12s password %s\n\n", "admin", devAdminPassword)
-	fmt.Fprintf(opt.Out, "Try it:\n  curl -s %s/xrpc/com.atproto.server.createSession -H 'content-type: application/json' \\\n"+
-		"    -d '{\"identifier\":\"alice.test\",\"password\":\"alice-pass\"}'\n\n", s.cfg.PublicURL())
+	fmt.Fprintf(opt.Out, devHint, s.cfg.PublicURL())
 }
+
+// devHint signs alice in and posts, with nothing but a shell and curl.
+const devHint = `Try it in another terminal:
+  PDS=%s
+  JSON='content-type: application/json'
+  JWT=$(curl -s $PDS/xrpc/com.atproto.server.createSession -H "$JSON" \
+    -d '{"identifier":"alice.test","password":"alice-pass"}' | sed 's/.*"accessJwt":"\([^"]*\)".*/\1/')
+  curl -w '\n' $PDS/xrpc/com.atproto.repo.createRecord -H "$JSON" -H "authorization: Bearer $JWT" \
+    -d '{"repo":"alice.test","collection":"app.bsky.feed.post",
+         "record":{"text":"hello","createdAt":"'$(date -u +%%FT%%TZ)'"}}'
+  curl -w '\n' "$PDS/xrpc/com.atproto.repo.listRecords?repo=alice.test&collection=app.bsky.feed.post"
+
+`
 
 // prepareDevDir makes the folder, after deleting an earlier network in it if that is wished. It deletes nothing that it did not make.
 func prepareDevDir(opt DevOptions) error {
 	marker := filepath.Join(opt.Dir, devMarker)
 	if opt.Fresh {
-		entries, err := os.ReadDir(opt.Dir)
-		if err != nil && !errors.Is(err, os.ErrNotExist) {
+		if err := clearDevDir(opt.Dir, marker); err != nil {
 			return err
 		}
-		if _, err := os.Stat(marker); len(entries) > 0 && err != nil {
-			return fmt.Errorf("%s is not empty and not the folder of a development network: --fresh will not delete it", opt.Dir)
-		}
-		for _, name := range []string{"pds", "plc.jsonl"} {
-			if err := os.RemoveAll(filepath.Join(opt.Dir, name)); err != nil {
-				return err
-			}
-		}
 	}
-	if err := os.MkdirAll(opt.Dir, 0o700); err != nil {
+	err := os.MkdirAll(opt.Dir, 0o700)
+	if err == nil {
+		err = os.WriteFile(marker, []byte("This folder belongs to a development network of Perch. It can be deleted.\n"), 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("%w; choose a folder that you can write to with --data", err)
+	}
+	return nil
+}
+
+func clearDevDir(dir, marker string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	return os.WriteFile(marker, []byte("This folder belongs to a development network of Perch. It can be deleted.\n"), 0o600)
+	if _, err := os.Stat(marker); len(entries) > 0 && err != nil {
+		return fmt.Errorf("%s is not empty and not the folder of a development network: --fresh will not delete it", dir)
+	}
+	if err := devDirInUse(dir); err != nil {
+		return err
+	}
+	for _, name := range []string{"pds", "plc.jsonl"} {
+		if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// devDirInUse tells of a network that runs in dir: its files must not go away under it.
+func devDirInUse(dir string) error {
+	path := filepath.Join(dir, "pds", databaseFile)
+	if _, err := os.Stat(path); err != nil {
+		return nil
+	}
+	st, err := store.Open(context.Background(), store.Options{Path: path})
+	if errors.Is(err, store.ErrLocked) {
+		return fmt.Errorf("a network is running in %s: stop it before --fresh deletes its files, or choose another folder with --data", dir)
+	}
+	if err != nil {
+		return nil // damaged: one more reason to begin anew
+	}
+	return st.Close()
 }
 
 // listenLocal listens on this machine only.
 func listenLocal(port int) (net.Listener, error) {
 	ln, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 	if err != nil {
-		return nil, fmt.Errorf("%w (another one may be running; choose other ports with --port and --plc-port)", err)
+		return nil, fmt.Errorf("%w; another network may be running: stop it, or choose others with --port, --plc-port and --data", err)
 	}
 	return ln, nil
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 
 	"github.com/bluesky-social/indigo/atproto/atcrypto"
@@ -58,10 +59,28 @@ func OpenSeal(cfg *Config) (*seal.Box, error) {
 				path, cfg.DatabasePath())
 		}
 	}
-	if err := os.MkdirAll(cfg.DataDirectory, 0o700); err != nil {
-		return nil, fmt.Errorf("make data folder: %w", err)
+	if err := makeDataFolder(cfg); err != nil {
+		return nil, err
 	}
 	return seal.Load(path)
+}
+
+// openSealMade is OpenSeal for a server that has run before. It makes nothing.
+func openSealMade(cfg *Config) (*seal.Box, error) {
+	_, noKey := os.Stat(cfg.MasterKeyPath())
+	_, noDatabase := os.Stat(cfg.DatabasePath())
+	if cfg.MasterKeyHex == "" && errors.Is(noKey, fs.ErrNotExist) && errors.Is(noDatabase, fs.ErrNotExist) {
+		return nil, fmt.Errorf("the server makes its secrets at its first start, or it runs on another data folder: %w", noKey)
+	}
+	box, err := OpenSeal(cfg)
+	return box, writableHint(cfg, err)
+}
+
+func makeDataFolder(cfg *Config) error {
+	if err := os.MkdirAll(cfg.DataDirectory, 0o700); err != nil {
+		return fmt.Errorf("make the data folder (PDS_DATA_DIRECTORY): %w", err)
+	}
+	return nil
 }
 
 // LoadSecrets returns the secrets of the settings. Those that are not given are made from the master key, and so need no storage
@@ -181,10 +200,7 @@ func ShowSecret(ctx context.Context, cfg *Config, name string) (string, error) {
 	if given != "" {
 		return given, nil
 	}
-	if _, err := os.Stat(cfg.MasterKeyPath()); cfg.MasterKeyHex == "" && err != nil {
-		return "", fmt.Errorf("the server makes its secrets at its first start, or it runs on another data folder: %w", err)
-	}
-	box, err := OpenSeal(cfg)
+	box, err := openSealMade(cfg)
 	if err != nil {
 		return "", err
 	}
@@ -206,7 +222,7 @@ func showRotationKey(ctx context.Context, cfg *Config, box *seal.Box) (string, e
 	}
 	st, err := store.Open(ctx, store.Options{Path: cfg.DatabasePath()})
 	if err != nil {
-		return "", err
+		return "", writableHint(cfg, err)
 	}
 	defer st.Close()
 	raw, err := openSecret(ctx, box, st, plcKeySecret)

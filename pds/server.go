@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"math/rand/v2"
 	"net"
@@ -58,9 +59,6 @@ type Server struct {
 // New opens the data directory of cfg and builds the server on it. It makes what is missing: folders, database, master key, secrets. The
 // error says what the operator can do. Run or Close must follow.
 func New(ctx context.Context, cfg *Config, log *slog.Logger) (*Server, error) {
-	if err := os.MkdirAll(cfg.DataDirectory, 0o700); err != nil {
-		return nil, fmt.Errorf("make the data folder: %w", err)
-	}
 	s := &Server{
 		cfg:        cfg,
 		log:        log,
@@ -70,18 +68,52 @@ func New(ctx context.Context, cfg *Config, log *slog.Logger) (*Server, error) {
 	}
 	s.spellings = spellingsOf(s.lexicons)
 	s.tids = syntax.NewTIDClock(s.clockID)
-	box, err := OpenSeal(cfg)
-	if err != nil {
-		return nil, err
+	box, err := s.openData(ctx)
+	if err == nil {
+		err = s.build(ctx, box)
 	}
-	s.store, err = store.Open(ctx, store.Options{Path: cfg.DatabasePath(), TreeCacheBytes: cfg.TreeCacheBytes, Logger: log})
 	if err != nil {
-		return nil, err
-	}
-	if err := s.build(ctx, box); err != nil {
-		return nil, errors.Join(err, s.Close())
+		return nil, errors.Join(writableHint(cfg, err), s.Close())
 	}
 	return s, nil
+}
+
+// openData opens the data folder: master key, database, blobs.
+func (s *Server) openData(ctx context.Context) (*seal.Box, error) {
+	if err := makeDataFolder(s.cfg); err != nil {
+		return nil, err
+	}
+	box, err := OpenSeal(s.cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err := claimDatabase(s.cfg.DatabasePath()); err != nil {
+		return nil, err
+	}
+	s.store, err = store.Open(ctx, store.Options{Path: s.cfg.DatabasePath(), TreeCacheBytes: s.cfg.TreeCacheBytes, Logger: s.log})
+	if err != nil {
+		return nil, err
+	}
+	s.blobs, err = blob.Open(s.cfg.BlobDirectory())
+	return box, err
+}
+
+// claimDatabase makes the file of a new database, which holds addresses and password hashes, for this user's eyes only. One that exists
+// must be writable: SQLite would open it all the same, and every write would fail.
+func claimDatabase(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return fmt.Errorf("open database: %w", err)
+	}
+	return f.Close()
+}
+
+// writableHint adds to an error about permissions what the operator can do.
+func writableHint(cfg *Config, err error) error {
+	if !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	return fmt.Errorf("%w; the user that runs Perch must own %s and all that is in it", err, cfg.DataDirectory)
 }
 
 // build makes the parts that stand on the database, from the bottom up.
@@ -92,9 +124,6 @@ func (s *Server) build(ctx context.Context, box *seal.Box) (err error) {
 	}
 	for _, warning := range append(s.cfg.Warnings, secrets.Warnings...) {
 		s.log.WarnContext(ctx, warning)
-	}
-	if s.blobs, err = blob.Open(s.cfg.BlobDirectory()); err != nil {
-		return err
 	}
 	s.rotationKey = secrets.PLCRotationKey
 	s.buildIdentity()
@@ -229,7 +258,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, s.Close()) }()
 	ln, err := net.Listen("tcp", s.cfg.Addr())
 	if err != nil {
-		return fmt.Errorf("listen (PDS_PORT, PDS_BIND_ADDRESS): %w", err)
+		return fmt.Errorf("%w; set PDS_PORT and PDS_BIND_ADDRESS to a port that is free and an address of this machine", err)
 	}
 	return s.Serve(ctx, ln)
 }
@@ -242,7 +271,8 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	wg.Go(func() { s.relay.Run(background) })
 	wg.Go(func() {
 		<-ctx.Done()
-		drain, cancel := context.WithTimeout(background, s.cfg.ShutdownTimeout)
+		s.log.Info("stopping: requests under way may finish", "within", s.cfg.ShutdownTimeout)
+		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.ShutdownTimeout)
 		defer cancel()
 		if err := s.firehose.Shutdown(drain); err != nil {
 			s.log.Warn("end firehose connections", "err", err)

@@ -22,7 +22,7 @@ func (p *program) checkCommand() *cli.Command {
 		Name:        "check",
 		Usage:       "verify everything that is stored",
 		ArgsUsage:   "[DID]",
-		Description: "Verifies every account, or the one named: records, tree, signatures, blobs and events belong together.\nEach problem is one line of the output. The server must not run.",
+		Description: "Verifies every account, or the one named: records, tree, signatures, keys, blobs and events belong together.\nEach problem is one line of the output. The server must not run.",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "blobs", Usage: "read all blobs and verify their bytes too"},
 		},
@@ -45,6 +45,8 @@ func (p *program) check(ctx context.Context, c *cli.Command) error {
 		fmt.Fprintln(p.stdout, line)
 	}
 	switch {
+	case err != nil && len(problems) > 0:
+		return &exitError{exitProblems, fmt.Errorf("%w; the check went no further", err)}
 	case err != nil:
 		return err
 	case len(problems) == 1:

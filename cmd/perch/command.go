@@ -25,6 +25,7 @@ wrong, 3 "perch check" has found something.`
 func (p *program) command() *cli.Command {
 	root := &cli.Command{
 		Name:           "perch",
+		Version:        pds.Version + revision(),
 		Usage:          "an AT Protocol personal data server",
 		Description:    description,
 		Writer:         p.stdout,

@@ -36,6 +36,12 @@ func TestScripts(t *testing.T) {
 			"code":    code,
 			"answers": answers,
 			"signal":  sendSignal,
+			"insist":  insist,
+			"stall":   stall,
+			"post":    post,
+			"copy":    copyTree,
+			"sql":     runSQL,
+			"remove":  removeFiles,
 		},
 	})
 }
