@@ -136,6 +136,42 @@ func TestFailedTransaction(t *testing.T) {
 	}
 }
 
+// A commit has no savepoint. One that panics in its midst must not leave what it has written so far to the transaction it shares.
+func TestPanicLeavesNothing(t *testing.T) {
+	s := openTest(t)
+	r := newRepo(t, s, "alice")
+	seq := s.LastSeq()
+	s.failAt = func(at string) error {
+		if at == "records written" {
+			panic("boom")
+		}
+		return nil
+	}
+	if _, err := r.commit(create("a", "x")); err == nil {
+		t.Fatal("a commit that panicked was acknowledged")
+	}
+	_ = s.Update(context.Background(), func(*Tx) error { s.failAt = nil; return nil })
+	if s.LastSeq() != seq {
+		t.Error("it left an event")
+	}
+	mustCheck(t, s)
+	r.mustCommit(t, create("a", "x"))
+	mustCheck(t, s)
+}
+
+func TestLeftUntouched(t *testing.T) {
+	for _, err := range []error{nil, repo.ErrSwap, errMoved, ErrInactive, ErrBlobNotFound, fmt.Errorf("repository: %w", ErrNotFound)} {
+		if !leftUntouched(err) {
+			t.Errorf("%v ends the transaction", err)
+		}
+	}
+	for _, err := range []error{errAny, fmt.Errorf("%w: %w", errHalfApplied, ErrNotFound), errors.New("disk I/O error")} {
+		if leftUntouched(err) {
+			t.Errorf("%v does not end the transaction", err)
+		}
+	}
+}
+
 func TestSeqNeverFallsBack(t *testing.T) {
 	ctx := context.Background()
 	s := openTest(t)

@@ -111,6 +111,9 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := makePrivate(opts.Path); err != nil {
+		return nil, errors.Join(err, unlock())
+	}
 	s := &Store{
 		opts:    opts,
 		unlock:  unlock,
@@ -122,6 +125,26 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 		return nil, errors.Join(err, s.closeAll())
 	}
 	return s, nil
+}
+
+// fileMode is that of the database and of the files beside it, to which SQLite gives the database's.
+const fileMode = 0o600
+
+// makePrivate sees that only the server's own user can read the database, wherever it lies: it holds e-mail addresses and hashes of passwords.
+func makePrivate(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, fileMode)
+	if err != nil {
+		return fmt.Errorf("open the database file: %w", err)
+	}
+	if err := f.Close(); err != nil {
+		return fmt.Errorf("open the database file: %w", err)
+	}
+	for _, name := range []string{path, path + "-wal", path + "-shm"} {
+		if err := os.Chmod(name, fileMode); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("keep others from reading the database: %w", err)
+		}
+	}
+	return nil
 }
 
 func (s *Store) open(ctx context.Context) error {

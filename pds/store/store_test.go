@@ -3,7 +3,10 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
+	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
 )
 
@@ -30,6 +33,37 @@ func TestSecondOpenFails(t *testing.T) {
 	s := openTest(t)
 	if _, err := Open(context.Background(), Options{Path: s.opts.Path}); !errors.Is(err, ErrLocked) {
 		t.Fatalf("second open: %v, want ErrLocked", err)
+	}
+}
+
+func TestOnlyTheOwnerReadsTheDatabase(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("Windows has no such modes")
+	}
+	path := filepath.Join(t.TempDir(), "perch.db")
+	for _, before := range []os.FileMode{0, 0o644} { // as it was made by earlier versions
+		if before != 0 {
+			if err := os.Chmod(path, before); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s, err := Open(context.Background(), Options{Path: path})
+		if err != nil {
+			t.Fatal(err)
+		}
+		newRepo(t, s, fmt.Sprintf("alice%o", before))
+		for _, name := range []string{path, path + "-wal", path + "-shm"} {
+			info, err := os.Stat(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if info.Mode().Perm() != 0o600 {
+				t.Errorf("%s has mode %o", filepath.Base(name), info.Mode().Perm())
+			}
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

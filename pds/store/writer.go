@@ -225,8 +225,7 @@ var errHalfApplied = errors.New("transaction abandoned")
 // runJob runs one job. Its own failure is left in j.err; the error returned is one that ends the whole transaction.
 func (w *writer) runJob(j *job, tx *Tx) error {
 	if j.atomic {
-		j.err = callJob(j.fn, tx)
-		if errors.Is(j.err, errHalfApplied) {
+		if j.err = callJob(j.fn, tx); !leftUntouched(j.err) {
 			return j.err
 		}
 	} else if err := w.runSaved(j, tx); err != nil {
@@ -236,6 +235,13 @@ func (w *writer) runJob(j *job, tx *Tx) error {
 		j.events, j.after = tx.events, tx.after
 	}
 	return nil
+}
+
+// leftUntouched tells whether a job that has no savepoint, and ended with err, surely changed nothing and left the transaction open. An error that it does not
+// know is none of those: after a panic there may be half a commit, and after some errors of the disk SQLite has ended the transaction by itself, so that what the
+// next job writes would be on disk at once, bit by bit.
+func leftUntouched(err error) bool {
+	return err == nil || !errors.Is(err, errHalfApplied) && (refused(err) || errors.Is(err, errMoved) || errors.Is(err, ErrNotFound))
 }
 
 // runSaved runs a job inside a savepoint, so that its error undoes it alone.
