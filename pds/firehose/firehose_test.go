@@ -178,6 +178,31 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// Whoever has one IPv6 address has 2^64 of them, and must not get as many times the subscriptions.
+func TestSite(t *testing.T) {
+	for ip, want := range map[string]string{
+		"192.0.2.1": "192.0.2.1", "::ffff:192.0.2.1": "::ffff:192.0.2.1", "what": "what", "": "",
+		"2001:db8:1:2::1": "2001:db8:1:2::/64", "2001:db8:1:2:ffff::9": "2001:db8:1:2::/64", "2001:db8:1:3::1": "2001:db8:1:3::/64",
+	} {
+		if got := site(ip); got != want {
+			t.Errorf("%s counts as %s, want %s", ip, got, want)
+		}
+	}
+	f := New(Options{Store: &table{}, MaxPerIP: 2})
+	defer func() { _ = f.Shutdown(context.Background()) }()
+	for i, want := range []bool{true, true, false} {
+		s := &subscriber{ip: fmt.Sprintf("2001:db8::%d", i)}
+		refused := f.reserve(s.ip)
+		if (refused == nil) != want {
+			t.Errorf("subscription %d of a network: %v", i, refused)
+		}
+		if refused == nil {
+			defer f.wg.Done()
+			defer f.leave(s)
+		}
+	}
+}
+
 func TestHandshakeIsTolerant(t *testing.T) {
 	st := &table{}
 	f, url := serve(t, st, Options{})

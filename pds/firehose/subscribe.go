@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -141,12 +142,12 @@ func (f *Firehose) reserve(ip string) *Error {
 	switch {
 	case f.closed:
 		return &Error{http.StatusServiceUnavailable, "ServiceUnavailable", "the server is shutting down", later}
-	case f.perIP[ip] >= f.opt.MaxPerIP:
+	case f.perIP[site(ip)] >= f.opt.MaxPerIP:
 		return &Error{http.StatusTooManyRequests, "RateLimitExceeded", "too many subscriptions from this address", later}
 	case total >= f.opt.MaxSubscribers:
 		return &Error{http.StatusServiceUnavailable, "NotEnoughResources", "too many subscriptions", later}
 	}
-	f.perIP[ip]++
+	f.perIP[site(ip)]++
 	f.wg.Add(1)
 	return nil
 }
@@ -167,9 +168,26 @@ func (f *Firehose) leave(s *subscriber) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.subs, s)
-	if f.perIP[s.ip]--; f.perIP[s.ip] <= 0 {
-		delete(f.perIP, s.ip)
+	ip := site(s.ip)
+	if f.perIP[ip]--; f.perIP[ip] <= 0 {
+		delete(f.perIP, ip)
 	}
+}
+
+// siteBits is the part of an IPv6 address that tells customers apart: each has all addresses below it.
+const siteBits = 64
+
+// site is what the limit of subscriptions counts by: an IPv4 address, or the /64 of an IPv6 address.
+func site(ip string) string {
+	addr, err := netip.ParseAddr(ip)
+	if err != nil || addr.Unmap().Is4() {
+		return ip
+	}
+	prefix, err := addr.WithZone("").Prefix(siteBits)
+	if err != nil {
+		return ip
+	}
+	return prefix.String()
 }
 
 // position applies the cursor rules: where to start, and the #info frame to send first, if any.
