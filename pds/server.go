@@ -53,6 +53,7 @@ type Server struct {
 	firehose    *firehose.Firehose
 	proxy       *proxy.Proxy
 	relay       *relay.Notifier
+	exports     *exports
 	mux         *xrpc.Mux
 }
 
@@ -65,6 +66,7 @@ func New(ctx context.Context, cfg *Config, log *slog.Logger) (*Server, error) {
 		serviceDID: cfg.ServiceDID(),
 		clockID:    uint(rand.N(1 << 10)),
 		lexicons:   lexicons.Default(),
+		exports:    newExports(),
 	}
 	s.spellings = spellingsOf(s.lexicons)
 	s.tids = syntax.NewTIDClock(s.clockID)

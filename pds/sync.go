@@ -6,10 +6,12 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
 	"github.com/ipfs/go-cid"
 
+	"perch/pds/auth"
 	"perch/pds/store"
 	"perch/repo"
 	"perch/repo/mst"
@@ -143,10 +145,11 @@ func (s *Server) listReposByCollection(ctx context.Context, p *reposByCollection
 // getRepo streams the whole repository as a CAR: commit first, then the tree in pre-order with its records. With since, records of that
 // revision and before are left out; all nodes are sent, so that whatever the reader lacks is there.
 func (s *Server) getRepo(w http.ResponseWriter, r *http.Request) error {
-	snap, err := s.syncSnapshot(r)
+	snap, leave, err := s.exportSnapshot(r)
 	if err != nil {
 		return err
 	}
+	defer leave()
 	defer snap.Close()
 	since := syntax.TID(r.URL.Query().Get("since"))
 	records, err := snap.Bodies(r.Context(), since)
@@ -155,7 +158,7 @@ func (s *Server) getRepo(w http.ResponseWriter, r *http.Request) error {
 	}
 	defer records.Close()
 	w.Header().Set("Content-Type", carType)
-	return repo.Export(w, snap.Head, snap.Tree, records.Next)
+	return repo.Export(&pacedWriter{w: w, begun: time.Now()}, snap.Head, snap.Tree, records.Next)
 }
 
 // getSyncRecord answers com.atproto.sync.getRecord: a CAR that proves that the record is, or is not, in the repository.
@@ -186,17 +189,7 @@ func (s *Server) getBlocks(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	snap, err := s.syncSnapshot(r)
-	if err != nil {
-		return err
-	}
-	defer snap.Close()
-	records, err := snap.Bodies(r.Context(), "")
-	if err != nil {
-		return err
-	}
-	defer records.Close()
-	blocks, err := findBlocks(snap, records.Next, want)
+	blocks, err := s.blocksOf(r, want)
 	if err != nil {
 		return err
 	}
@@ -213,31 +206,62 @@ func (s *Server) getBlocks(w http.ResponseWriter, r *http.Request) error {
 	return car.Flush()
 }
 
-// findBlocks walks the repository until it has all the blocks that are wanted, which it takes off want.
+// maxBlocksBytes is how much of blocks one getBlocks call may fetch: they are put together in memory, so that one that is missing can still be told of.
+const maxBlocksBytes = 32 << 20
+
+// blocksOf finds blocks by a walk through the repository, and lets go of it before anything is sent.
+func (s *Server) blocksOf(r *http.Request, want map[cid.Cid]bool) ([]repo.Block, error) {
+	snap, leave, err := s.exportSnapshot(r)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	defer snap.Close()
+	records, err := snap.Bodies(r.Context(), "")
+	if err != nil {
+		return nil, err
+	}
+	defer records.Close()
+	return findBlocks(snap, records.Next, want)
+}
+
+var errAllFound = errors.New("all found")
+
+// blockFinder picks the blocks that are wanted, which it takes off want.
+type blockFinder struct {
+	want  map[cid.Cid]bool
+	found []repo.Block
+	bytes int
+}
+
+func (f *blockFinder) take(c cid.Cid, data []byte) error {
+	if f.want[c] {
+		if f.bytes += len(data); f.bytes > maxBlocksBytes {
+			return xrpc.InvalidRequest("The blocks come to more than %d bytes: ask for fewer at a time", maxBlocksBytes)
+		}
+		delete(f.want, c)
+		f.found = append(f.found, repo.Block{CID: c, Data: bytes.Clone(data)})
+	}
+	if len(f.want) == 0 {
+		return errAllFound
+	}
+	return nil
+}
+
+// findBlocks walks the repository until it has all the blocks that are wanted.
 func findBlocks(snap *store.Snapshot, next mst.NextRecord, want map[cid.Cid]bool) ([]repo.Block, error) {
-	errAll := errors.New("all found")
-	var found []repo.Block
-	take := func(c cid.Cid, data []byte) error {
-		if want[c] {
-			delete(want, c)
-			found = append(found, repo.Block{CID: c, Data: bytes.Clone(data)})
-		}
-		if len(want) == 0 {
-			return errAll
-		}
-		return nil
-	}
-	err := take(snap.Head.CID, snap.Head.Block)
+	f := &blockFinder{want: want}
+	err := f.take(snap.Head.CID, snap.Head.Block)
 	if err == nil {
-		err = snap.Tree.Export(next, take)
+		err = snap.Tree.Export(next, f.take)
 	}
-	if err != nil && !errors.Is(err, errAll) {
+	if err != nil && !errors.Is(err, errAllFound) {
 		return nil, err
 	}
 	if len(want) > 0 {
 		return nil, xrpc.NewError(400, "BlockNotFound", "Could not find cids: %s", cidList(want))
 	}
-	return found, nil
+	return f.found, nil
 }
 
 func cidList(cids map[cid.Cid]bool) string {
@@ -270,4 +294,17 @@ func (s *Server) syncSnapshot(r *http.Request) (*store.Snapshot, error) {
 		return nil, err
 	}
 	return s.store.Snapshot(r.Context(), acct.ID)
+}
+
+// exportSnapshot is syncSnapshot for a walk through the whole repository, which only so many may make at a time. leave must be called.
+func (s *Server) exportSnapshot(r *http.Request) (snap *store.Snapshot, leave func(), err error) {
+	own := auth.From(r.Context()).MaySee(syntax.DID(r.URL.Query().Get("did")))
+	if leave, err = s.exports.enter(r.Context(), own); err != nil {
+		return nil, nil, err
+	}
+	if snap, err = s.syncSnapshot(r); err != nil {
+		leave()
+		return nil, nil, err
+	}
+	return snap, leave, nil
 }

@@ -67,6 +67,10 @@ func ClientIP(ctx context.Context) netip.Addr {
 	return netip.Addr{}
 }
 
+// ClientNetwork returns what of the client's address one customer holds, for limits: an IPv4
+// address, or the /64 of an IPv6 address. It is the zero Addr outside a request.
+func ClientNetwork(ctx context.Context) netip.Addr { return network(ClientIP(ctx)) }
+
 // NSID returns the method of the request that ctx belongs to, "" outside /xrpc/.
 func NSID(ctx context.Context) string {
 	if c := callOf(ctx); c != nil {
