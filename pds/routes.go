@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"time"
 
+	"perch/pds/account"
 	"perch/pds/auth"
 	"perch/pds/readafter"
 	"perch/xrpc"
@@ -126,7 +127,7 @@ func limit(points int, window time.Duration) xrpc.Option {
 // signInLimits bound how fast passwords of one account can be tried from one address.
 func signInLimits() xrpc.Option {
 	key := func(ctx context.Context, _ *http.Request, input any) string {
-		return input.(*createSessionInput).Identifier + " " + xrpc.ClientIP(ctx).String()
+		return account.Identifier(input.(*createSessionInput).Identifier) + " " + xrpc.ClientNetwork(ctx).String()
 	}
 	return xrpc.WithInputRateLimit(
 		xrpc.RateLimit{Points: 30, Window: 5 * time.Minute, Key: key},

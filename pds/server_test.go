@@ -3,6 +3,7 @@ package pds
 import (
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
@@ -24,6 +25,25 @@ func TestSignInByEveryName(t *testing.T) {
 	signIn(anyone, "alice.test", "wrong").fails(401, "AuthenticationRequired")
 	signIn(anyone, "nobody.test", "alice-password").fails(401, "AuthenticationRequired")
 	signIn(anyone, strings.Repeat("x", 600), "alice-password").fails(401, "AuthenticationRequired")
+}
+
+// Other spellings of a name must not give as many guesses again.
+func TestGuessesCountForAllSpellings(t *testing.T) {
+	n := startNetwork(t, func(c *Config) { c.RateLimitsEnabled = true })
+	anyone := n.anonymous(t)
+	spellings := []string{"nobody.test", "NoBody.Test", " nobody.test", "nobody.test\n", "@nobody.test", " @NOBODY.TEST "}
+	body := func(i int) map[string]any { // a password too long to be looked at costs no hash
+		return map[string]any{"identifier": spellings[i%len(spellings)], "password": strings.Repeat("x", 600)}
+	}
+	const allowed = 30
+	var wg sync.WaitGroup
+	for i := range allowed {
+		wg.Go(func() { anyone.post("com.atproto.server.createSession", body(i)).fails(401, "AuthenticationRequired") })
+	}
+	wg.Wait()
+	for i := range spellings {
+		anyone.post("com.atproto.server.createSession", body(i)).fails(429, "RateLimitExceeded")
+	}
 }
 
 func TestTokensAreNotInterchangeable(t *testing.T) {

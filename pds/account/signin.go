@@ -131,18 +131,24 @@ func (s *Service) matchAppPassword(ctx context.Context, acct *store.Account, all
 	return found, s.store.Update(ctx, func(tx *store.Tx) error { return tx.SetAppPasswordHash(ctx, acct.ID, found.Name, ours) })
 }
 
+// Identifier is the one form of all spellings in which a sign-in may name an account by its handle, DID or e-mail address. Whoever counts guesses counts by it, or
+// each spelling would give as many again.
+func Identifier(s string) string {
+	return strings.TrimPrefix(strings.ToLower(strings.TrimSpace(s)), "@")
+}
+
 // byIdentifier finds the account that a sign-in names, or ErrNotFound. The account is nil with any error.
 func (s *Service) byIdentifier(ctx context.Context, identifier string) (*store.Account, error) {
-	id := strings.ToLower(strings.TrimSpace(identifier))
+	id := Identifier(identifier)
 	var acct *store.Account
 	var err error
 	switch {
 	case strings.HasPrefix(id, "did:"):
 		acct, err = s.store.AccountByDID(ctx, syntax.DID(strings.TrimSpace(identifier)))
-	case strings.Contains(strings.TrimPrefix(id, "@"), "@"):
+	case strings.Contains(id, "@"):
 		acct, err = s.store.AccountByEmail(ctx, id)
 	default:
-		acct, err = s.store.AccountByHandle(ctx, syntax.Handle(strings.TrimPrefix(id, "@")))
+		acct, err = s.store.AccountByHandle(ctx, syntax.Handle(id))
 	}
 	if err != nil {
 		return nil, err
