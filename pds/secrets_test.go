@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -138,22 +137,5 @@ func TestUnreadableSecretIsNotReplaced(t *testing.T) {
 	}
 	if _, err := LoadSecrets(t.Context(), cfg, box, brokenStore{}); !errors.Is(err, errDisk) {
 		t.Errorf("got %v", err)
-	}
-}
-
-// The data folder may be one that others can look into; what is in it must be private all the same.
-func TestDatabaseIsPrivate(t *testing.T) {
-	cfg := DefaultConfig()
-	cfg.DataDirectory = t.TempDir()
-	s, err := New(t.Context(), cfg, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	for _, name := range []string{databaseFile, databaseFile + "-wal", masterKeyFile} {
-		info, err := os.Stat(filepath.Join(cfg.DataDirectory, name))
-		if err != nil || info.Mode().Perm() != 0o600 {
-			t.Errorf("%s: %v %v, want mode 0600", name, info.Mode(), err)
-		}
 	}
 }

@@ -9,7 +9,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
-	"os"
 	"sync"
 	"time"
 
@@ -89,25 +88,12 @@ func (s *Server) openData(ctx context.Context) (*seal.Box, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := claimDatabase(s.cfg.DatabasePath()); err != nil {
-		return nil, err
-	}
 	s.store, err = store.Open(ctx, store.Options{Path: s.cfg.DatabasePath(), TreeCacheBytes: s.cfg.TreeCacheBytes, Logger: s.log})
 	if err != nil {
 		return nil, err
 	}
 	s.blobs, err = blob.Open(s.cfg.BlobDirectory())
 	return box, err
-}
-
-// claimDatabase makes the file of a new database, which holds addresses and password hashes, for this user's eyes only. One that exists
-// must be writable: SQLite would open it all the same, and every write would fail.
-func claimDatabase(path string) error {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return fmt.Errorf("open database: %w", err)
-	}
-	return f.Close()
 }
 
 // writableHint adds to an error about permissions what the operator can do.
