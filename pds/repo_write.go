@@ -174,7 +174,7 @@ func (s *Server) newWrite(action repo.Action, collection syntax.NSID, rkey synta
 		CID:        repo.CIDOf(body),
 		Record:     body,
 		Blobs:      repo.BlobRefs(data),
-		Subject:    subjectOf(collection, data),
+		Subject:    repo.SubjectOf(collection, data),
 	}, status, nil
 }
 
@@ -206,20 +206,6 @@ func setType(data map[string]any, collection syntax.NSID) error {
 		return xrpc.InvalidRequest("Invalid $type: expected %s, got %v", collection, t)
 	}
 	return nil
-}
-
-// subjectOf gives what a like, repost, follow or block is about, by which the store finds its duplicates. "" for all other records.
-func subjectOf(collection syntax.NSID, data map[string]any) string {
-	switch collection {
-	case "app.bsky.graph.follow", "app.bsky.graph.block":
-		subject, _ := data["subject"].(string)
-		return subject
-	case "app.bsky.feed.like", "app.bsky.feed.repost":
-		ref, _ := data["subject"].(map[string]any)
-		uri, _ := ref["uri"].(string)
-		return uri
-	}
-	return ""
 }
 
 // writableRepo resolves the repo parameter of a write, which must be the caller's own active account.

@@ -1,6 +1,8 @@
 package repo
 
 import (
+	"slices"
+
 	"github.com/bluesky-social/indigo/atproto/atdata"
 	"github.com/ipfs/go-cid"
 )
@@ -38,19 +40,42 @@ func addRef(refs []BlobRef, ref BlobRef) []BlobRef {
 // the shape from before 2023: an object of exactly cid and mimeType, both text. Such may be
 // read but must not be written.
 func HasLegacyBlob(record map[string]any) bool {
-	return !eachValue(record, func(v any) bool {
-		m, ok := v.(map[string]any)
-		if !ok || len(m) != 2 {
-			return true
+	return !eachValue(record, func(v any) bool { return !legacyBlob(v).Defined() })
+}
+
+// legacyBlob returns the CID of a blob reference in the shape from before 2023, cid.Undef when v is none.
+func legacyBlob(v any) cid.Cid {
+	m, ok := v.(map[string]any)
+	if !ok || len(m) != 2 {
+		return cid.Undef
+	}
+	link, isLink := m["cid"].(string)
+	_, isMime := m["mimeType"].(string)
+	if !isLink || !isMime {
+		return cid.Undef
+	}
+	c, err := cid.Decode(link)
+	if err != nil {
+		return cid.Undef
+	}
+	return c
+}
+
+// BlobLinks returns the CIDs of the blobs that a record refers to, at any depth, each once: those of BlobRefs, and those of references in the shape from
+// before 2023, which a repository from elsewhere may hold and whose blobs must not be lost.
+func BlobLinks(record map[string]any) []cid.Cid {
+	var links []cid.Cid
+	eachValue(record, func(v any) bool {
+		c := legacyBlob(v)
+		if b, ok := v.(atdata.Blob); ok {
+			c = b.Ref.CID()
 		}
-		link, isLink := m["cid"].(string)
-		_, isMime := m["mimeType"].(string)
-		if !isLink || !isMime {
-			return true
+		if c.Defined() && !slices.Contains(links, c) {
+			links = append(links, c)
 		}
-		_, err := cid.Decode(link)
-		return err != nil
+		return true
 	})
+	return links
 }
 
 // eachValue calls f for v and everything inside it, until f returns false.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/bluesky-social/indigo/atproto/atcrypto"
 	"github.com/bluesky-social/indigo/atproto/atdata"
+	"github.com/bluesky-social/indigo/atproto/syntax"
 )
 
 const vectors = "../testdata/interop"
@@ -264,6 +265,28 @@ func TestBlobRefs(t *testing.T) {
 	m, err = ParseRecordJSON([]byte(`{"a":[{"x":{"cid":"` + blobLink + `","mimeType":"image/png"}}]}`))
 	if err != nil || !HasLegacyBlob(m) {
 		t.Error("no legacy blob found", err)
+	}
+	m["again"] = m["a"]
+	if links := BlobLinks(m); len(links) != 1 || links[0].String() != blobLink {
+		t.Errorf("links of blobs: %v", links)
+	}
+}
+
+func TestSubjectOf(t *testing.T) {
+	for _, tt := range []struct{ collection, record, want string }{
+		{"app.bsky.graph.follow", `{"subject":"did:web:a.example"}`, "did:web:a.example"},
+		{"app.bsky.graph.block", `{"subject":{"uri":"x"}}`, ""},
+		{"app.bsky.feed.like", `{"subject":{"uri":"at://did:web:a.example/c/r","cid":"x"}}`, "at://did:web:a.example/c/r"},
+		{"app.bsky.feed.repost", `{"subject":"x"}`, ""},
+		{"app.bsky.feed.post", `{"subject":"x"}`, ""},
+	} {
+		m, err := ParseRecordJSON([]byte(tt.record))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := SubjectOf(syntax.NSID(tt.collection), m); got != tt.want {
+			t.Errorf("%s %s: %q, want %q", tt.collection, tt.record, got, tt.want)
+		}
 	}
 }
 

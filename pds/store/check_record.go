@@ -33,9 +33,7 @@ func (a *accountCheck) record(r *Record, refs *refCheck) error {
 	if data, err := repo.DecodeRecord(r.Body); err != nil {
 		a.report("record %s is unreadable: %v", r.Path, err)
 	} else {
-		for _, ref := range repo.BlobRefs(data) {
-			want = append(want, ref.CID)
-		}
+		want = repo.BlobLinks(data)
 	}
 	if err := refs.compare(r.Path, want); err != nil {
 		return err
