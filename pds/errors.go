@@ -58,6 +58,7 @@ var wireErrors = []struct {
 	{store.ErrClosed, 503, "NotEnoughResources", "The server is stopping. Try again in a moment."},
 
 	{blob.ErrTooLarge, 413, xrpc.NamePayloadTooLarge, "The blob is larger than this server takes; describeServer tells its blobUploadLimit"},
+	{blob.ErrDiskFull, 503, "NotEnoughResources", "This server has no room for uploads just now"},
 	{blob.ErrNotFound, 400, "BlobNotFound", "Blob not found"},
 
 	{plc.ErrRateLimited, 429, xrpc.NameRateLimit, "The PLC directory takes no more operations for this DID just now"},

@@ -49,7 +49,8 @@ var (
 
 // Store is a folder of blobs. It is safe for use by several goroutines.
 type Store struct {
-	root *os.Root // nothing outside the folder can be reached, whatever a name or a symbolic link says
+	root  *os.Root // nothing outside the folder can be reached, whatever a name or a symbolic link says
+	space func(dir string) (free, total uint64, err error)
 }
 
 // Open opens the folder, making it if needed, and removes uploads that were left unfinished for an hour or more.
@@ -61,7 +62,7 @@ func Open(dir string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open blob folder: %w", err)
 	}
-	s := &Store{root: root}
+	s := &Store{root: root, space: diskSpace}
 	if err := root.MkdirAll(tempDir, dirMode); err != nil {
 		root.Close()
 		return nil, fmt.Errorf("make blob folder: %w", err)

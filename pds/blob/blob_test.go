@@ -67,6 +67,47 @@ func files(t *testing.T, dir string) []string {
 	return all
 }
 
+// Uploads stop before the disk is full, so that there is room for what people write.
+func TestUploadsLeaveRoom(t *testing.T) {
+	s, dir := open(t)
+	var free, total uint64
+	s.space = func(string) (uint64, uint64, error) { return free, total, nil }
+	write := func(size int64) error {
+		u, err := s.Write(context.Background(), alice, io.LimitReader(rand.Reader, size), "", 1<<30)
+		if err == nil {
+			u.Discard()
+		}
+		return err
+	}
+	for _, c := range []struct {
+		free, total uint64
+		full        bool
+	}{{minFree, 1 << 40, false}, {minFree - 1, 1 << 40, true}, {100, 2000, false}, {99, 2000, true}} {
+		free, total = c.free, c.total
+		if err := write(10); errors.Is(err, ErrDiskFull) != c.full || !c.full && err != nil {
+			t.Errorf("%d bytes free of %d: %v", c.free, c.total, err)
+		}
+	}
+	looks := 0
+	s.space = func(string) (uint64, uint64, error) { // full while the upload is under way
+		looks++
+		return minFree - min(uint64(looks-1), 1), 1 << 40, nil
+	}
+	if err := write(spaceStep + 1); !errors.Is(err, ErrDiskFull) {
+		t.Errorf("the disk filled up amid an upload: %v", err)
+	}
+	s.space = func(string) (uint64, uint64, error) { return 0, 0, errors.ErrUnsupported }
+	if err := write(10); err != nil {
+		t.Errorf("free room unknown: %v", err)
+	}
+	if left := files(t, dir); len(left) != 0 {
+		t.Errorf("left over: %v", left)
+	}
+	if free, total, err := diskSpace(dir); err == nil && (total == 0 || free > total) {
+		t.Errorf("%d bytes free of %d", free, total)
+	}
+}
+
 func hashOf(t *testing.T, body string) cid.Cid {
 	t.Helper()
 	c, err := cid.Prefix{Version: 1, Codec: cid.Raw, MhType: 0x12, MhLength: 32}.Sum([]byte(body))

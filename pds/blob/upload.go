@@ -39,9 +39,12 @@ type Upload struct {
 }
 
 // Write streams r to a temporary file while hashing it. contentType is what the client says the type is; it counts only when
-// the bytes do not tell. Errors: ErrTooLarge when there are more than limit bytes, ErrName, ctx's, and those of r.
+// the bytes do not tell. Errors: ErrTooLarge when there are more than limit bytes, ErrDiskFull, ErrName, ctx's, and those of r.
 func (s *Store) Write(ctx context.Context, did syntax.DID, r io.Reader, contentType string, limit int64) (*Upload, error) {
 	if _, err := accountDir(did); err != nil {
+		return nil, err
+	}
+	if err := s.checkSpace(); err != nil {
 		return nil, err
 	}
 	temp := path.Join(tempDir, rand.Text())
@@ -65,6 +68,7 @@ func (u *Upload) receive(ctx context.Context, w io.Writer, r io.Reader, contentT
 	hash := sha256.New()
 	head := &bytes.Buffer{}
 	buf := make([]byte, copyBuffer)
+	look := int64(spaceStep)
 	for {
 		n, err := r.Read(buf)
 		if u.Size += int64(n); u.Size > limit {
@@ -74,6 +78,12 @@ func (u *Upload) receive(ctx context.Context, w io.Writer, r io.Reader, contentT
 		head.Write(buf[:min(n, sniffBytes-head.Len())])
 		if _, werr := w.Write(buf[:n]); werr != nil {
 			return fmt.Errorf("write upload: %w", werr)
+		}
+		if u.Size >= look {
+			if err := u.store.checkSpace(); err != nil {
+				return err
+			}
+			look += spaceStep
 		}
 		if err == io.EOF {
 			break
