@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -66,8 +67,9 @@ func (tx *Tx) SetInvitesDisabled(ctx context.Context, id AccountID, disabled boo
 	return tx.updateAccount(ctx, id, `UPDATE account SET invites_disabled = ? WHERE id = ?`, disabled)
 }
 
-// MarkDeleted ends an account: handle, e-mail, password, sessions, app passwords, preferences and open invite codes go at once. The row
-// stays, with its DID, so that event and repository rows have an owner until their own deletion. at must not be zero.
+// MarkDeleted ends an account: handle, e-mail, password, sessions, app passwords, preferences, mails, codes and open invite codes go at once.
+// The row stays, with its DID, so that event and repository rows have an owner until their own deletion; RemoveAccount is the end of it. at must
+// not be zero.
 func (tx *Tx) MarkDeleted(ctx context.Context, id AccountID, at time.Time) error {
 	old, err := tx.AccountByID(ctx, id)
 	if err != nil {
@@ -78,24 +80,56 @@ func (tx *Tx) MarkDeleted(ctx context.Context, id AccountID, at time.Time) error
 	if err != nil {
 		return err
 	}
+	if err := tx.deleteBelongings(ctx, id); err != nil {
+		return err
+	}
+	_, err = tx.exec(ctx, `UPDATE invite_code SET disabled = 1 WHERE for_account = ?`, string(old.DID))
+	return err
+}
+
+// deleteBelongings removes what an account has beside its repository.
+func (tx *Tx) deleteBelongings(ctx context.Context, id AccountID) error {
 	if err := tx.DeleteSessions(ctx, id); err != nil {
 		return err
 	}
 	for _, query := range []string{
 		`DELETE FROM app_password WHERE account = ?`,
 		`DELETE FROM preference WHERE account = ?`,
+		`DELETE FROM email_token WHERE account = ?`,
+		`DELETE FROM mail WHERE account = ?`,
 	} {
 		if _, err := tx.exec(ctx, query, id); err != nil {
 			return fmt.Errorf("delete what account %d owns: %w", id, err)
 		}
 	}
-	_, err = tx.exec(ctx, `UPDATE invite_code SET disabled = 1 WHERE for_account = ?`, string(old.DID))
-	return err
+	return nil
 }
 
-// ExpiredDeactivations lists accounts that asked to be deleted before the time given.
+// ErrNotDeleted says that an account that was to be removed has not been marked as deleted.
+var ErrNotDeleted = errors.New("account is not deleted")
+
+// RemoveAccount removes the row of an account that MarkDeleted has ended and DeleteRepo has emptied. From then on the DID may come back, as
+// another account: ids are never used again. That the row is gone already is no error; ErrNotDeleted if the account lives.
+func (tx *Tx) RemoveAccount(ctx context.Context, id AccountID) error {
+	old, err := tx.AccountByID(ctx, id)
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if old.DeletedAt.IsZero() {
+		return fmt.Errorf("remove account %d: %w", id, ErrNotDeleted)
+	}
+	if err := tx.deleteBelongings(ctx, id); err != nil { // what a request under way has added since
+		return err
+	}
+	return tx.updateAccount(ctx, id, `DELETE FROM account WHERE id = ?`)
+}
+
+// ExpiredDeactivations lists accounts that asked to be deleted at the time given or before.
 func (s *Store) ExpiredDeactivations(ctx context.Context, before time.Time, limit int) ([]AccountID, error) {
-	rows, err := s.read.query(ctx, `SELECT id FROM account WHERE delete_after < ? AND deleted_at IS NULL ORDER BY delete_after LIMIT ?`,
+	rows, err := s.read.query(ctx, `SELECT id FROM account WHERE delete_after <= ? AND deleted_at IS NULL ORDER BY delete_after LIMIT ?`,
 		micros(before), limit)
 	return collect(rows, err, scanOne[AccountID])
 }

@@ -55,12 +55,19 @@ func blobAt(ctx context.Context, q querier, acct AccountID, c cid.Cid) (Blob, er
 }
 
 // PutBlob notes an upload whose bytes are safe already, and returns the blob as it is now. Of a blob that is there only the age changes, and that only
-// while no record refers to it. If records refer to it, as after an import, it is public at once.
+// while no record refers to it. If records refer to it, as after an import, it is public at once. The error is ErrInactive when the account was deleted.
 func (s *Store) PutBlob(ctx context.Context, acct AccountID, b Blob) (out Blob, err error) {
 	const upsert = `INSERT INTO blob (account, cid, mime, size, referenced, created_at)
 		VALUES (?1, ?2, ?3, ?4, EXISTS (SELECT 1 FROM blob_ref WHERE account = ?1 AND cid = ?2), ?5)
 		ON CONFLICT DO UPDATE SET created_at = excluded.created_at WHERE referenced = 0`
 	err = s.Update(ctx, func(tx *Tx) error {
+		a, err := tx.AccountByID(ctx, acct)
+		if errors.Is(err, ErrNotFound) || err == nil && !a.DeletedAt.IsZero() {
+			return fmt.Errorf("put blob %s: %w", b.CID, ErrInactive) // nobody would ever delete it
+		}
+		if err != nil {
+			return err
+		}
 		if _, err := tx.exec(ctx, upsert, int64(acct), b.CID.Bytes(), b.MimeType, b.Size, micros(tx.now)); err != nil {
 			return fmt.Errorf("put blob %s: %w", b.CID, err)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -26,10 +27,17 @@ func (tx *Tx) AddJob(ctx context.Context, kind, payload string, runAt time.Time)
 	return nil
 }
 
-// DueJobs lists the jobs whose time has come, the longest waiting first, at most limit.
-func (s *Store) DueJobs(ctx context.Context, now time.Time, limit int) ([]Job, error) {
-	const query = "SELECT id, kind, payload, run_at, attempts, error FROM job WHERE run_at <= ? ORDER BY run_at, id LIMIT ?"
-	rows, err := s.read.query(ctx, query, micros(now), limit)
+// DueJobs lists the jobs of the kinds given, or of all without any, whose time has come, the longest waiting first, at most limit.
+func (s *Store) DueJobs(ctx context.Context, now time.Time, limit int, kinds ...string) ([]Job, error) {
+	query := "SELECT id, kind, payload, run_at, attempts, error FROM job WHERE run_at <= ?"
+	args := []any{micros(now)}
+	if len(kinds) > 0 {
+		query += " AND kind IN (?" + strings.Repeat(", ?", len(kinds)-1) + ")"
+		for _, kind := range kinds {
+			args = append(args, kind)
+		}
+	}
+	rows, err := s.read.query(ctx, query+" ORDER BY run_at, id LIMIT ?", append(args, limit)...)
 	return collect(rows, err, func(rows *sql.Rows, j *Job) error {
 		var at int64
 		var text sql.NullString
