@@ -1,6 +1,7 @@
 package firehose
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -163,6 +164,7 @@ func TestRefusals(t *testing.T) {
 	if status, name, h := ask("GET", "", "websocket"); status != 429 || name != "RateLimitExceeded" || h.Get("Retry-After") == "" {
 		t.Errorf("third from one address: %d %s", status, name)
 	}
+	wait(t, "both", func() bool { return len(f.Stats().Consumers) == 2 })
 	_ = one.CloseNow()
 	wait(t, "the place", func() bool { return len(f.Stats().Consumers) == 1 })
 	defer connect("ip2").CloseNow()
@@ -232,6 +234,34 @@ func TestHandshakeIsTolerant(t *testing.T) {
 	}
 	c.expectClose(websocket.StatusMessageTooBig)
 	wait(t, "the end", func() bool { return len(f.Stats().Consumers) == 0 })
+}
+
+// hijackHook calls before when a connection is about to be upgraded.
+type hijackHook struct {
+	http.ResponseWriter
+	before func()
+}
+
+func (h hijackHook) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	h.before()
+	return http.NewResponseController(h.ResponseWriter).Hijack()
+}
+
+// Whoever connects without a cursor and then writes must see what it wrote, however slow the server is after the handshake.
+func TestNothingIsMissedAfterTheHandshake(t *testing.T) {
+	st := &table{}
+	f, _ := serve(t, st, Options{})
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		f.ServeHTTP(hijackHook{w, func() { st.fill(t, epoch, 1, 1) }}, r)
+	}))
+	defer srv.Close()
+	conn, _, err := websocket.Dial(context.Background(), "ws"+strings.TrimPrefix(srv.URL, "http"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.CloseNow()
+	c := &consumer{t, conn}
+	c.expect(epoch)
 }
 
 func TestPings(t *testing.T) {

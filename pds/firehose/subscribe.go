@@ -67,6 +67,7 @@ func (f *Firehose) Subscribe(w http.ResponseWriter, r *http.Request) error {
 	}
 	defer f.wg.Done()
 	defer f.leave(s)
+	s.cursor.Store(f.ring.lastSeq()) // before the consumer is told that it is connected: it misses nothing from then on
 	up := &upgrader{ResponseWriter: w, silence: f.opt.PingInterval + f.opt.PongWait}
 	conn, err := websocket.Accept(up, r, &websocket.AcceptOptions{
 		InsecureSkipVerify: true, // any Origin: nothing here depends on who asks
@@ -190,14 +191,10 @@ func site(ip string) string {
 	return prefix.String()
 }
 
-// position applies the cursor rules: where to start, and the #info frame to send first, if any.
+// position applies the rules for the cursor c: where to start, and the #info frame to send first, if any.
 // It returns errFuture for a cursor that this server has not reached.
-func (f *Firehose) position(ctx context.Context, cursor *int64) (start int64, info []byte, err error) {
+func (f *Firehose) position(ctx context.Context, c int64) (start int64, info []byte, err error) {
 	last := max(f.ring.lastSeq(), f.opt.Store.LastSeq())
-	if cursor == nil {
-		return f.ring.lastSeq(), nil, nil
-	}
-	c := *cursor
 	if c > last {
 		// A page can show an event just before it is announced; anything else is from another life of this server.
 		newer, err := f.opt.Store.Events(ctx, c-1, 1, 1)

@@ -71,15 +71,10 @@ func (s *subscriber) discard() {
 	}
 }
 
-// stream sends events from the cursor on. It always returns an error: why it ended.
+// stream sends events from the cursor on, without one from s.cursor on. It always returns an error: why it ended.
 func (s *subscriber) stream(cursor *int64) error {
-	start, info, err := s.hose.position(s.hose.ctx, cursor)
-	if err != nil {
-		return err
-	}
-	s.cursor.Store(start)
-	if info != nil {
-		if err := s.write([][]byte{appendMessage(nil, info)}); err != nil {
+	if cursor != nil {
+		if err := s.begin(*cursor); err != nil {
 			return err
 		}
 	}
@@ -102,6 +97,19 @@ func (s *subscriber) stream(cursor *int64) error {
 		case <-wake:
 		}
 	}
+}
+
+// begin goes to the cursor that the consumer has asked for.
+func (s *subscriber) begin(cursor int64) error {
+	start, info, err := s.hose.position(s.hose.ctx, cursor)
+	if err != nil {
+		return err
+	}
+	s.cursor.Store(start)
+	if info == nil {
+		return nil
+	}
+	return s.write([][]byte{appendMessage(nil, info)})
 }
 
 // ready is a wake-up that has already happened.
