@@ -23,7 +23,7 @@ func (s *Server) localAccount(ctx context.Context, id syntax.AtIdentifier) (*sto
 	return s.store.AccountByHandle(ctx, handle.Normalize())
 }
 
-// readableRepo finds the account whose public records a request wants. Nothing of an inactive account is served (spec-checklist ACC-02).
+// readableRepo finds the account whose public records a request wants. Nothing of an inactive account is served.
 func (s *Server) readableRepo(ctx context.Context, id syntax.AtIdentifier) (*store.Account, error) {
 	acct, err := s.localAccount(ctx, id)
 	if errors.Is(err, store.ErrNotFound) {

@@ -23,7 +23,7 @@ const (
 	sweepInterval = time.Hour
 	sweepBatch    = 500
 	orphanSweep   = 24 * time.Hour
-	// uploadLifetime is how long an upload waits for a record that refers to it (spec-checklist BLB-05).
+	// uploadLifetime is how long an upload waits for a record that refers to it.
 	uploadLifetime = 24 * time.Hour
 )
 

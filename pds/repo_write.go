@@ -195,7 +195,7 @@ func (s *Server) validateRecord(collection syntax.NSID, rkey syntax.RecordKey, d
 	return "unknown", nil
 }
 
-// setType fills in a missing $type and refuses one that is not the collection (spec-checklist LEX-03).
+// setType fills in a missing $type and refuses one that is not the collection.
 func setType(data map[string]any, collection syntax.NSID) error {
 	t, ok := data["$type"]
 	if !ok {

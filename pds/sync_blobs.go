@@ -15,7 +15,7 @@ import (
 )
 
 // getBlob serves a public blob. Its bytes never change under its CID, so caches may keep them for ever; the security headers keep a
-// browser from running what a stranger uploaded (spec-checklist BLB-11).
+// browser from running what a stranger uploaded.
 func (s *Server) getBlob(w http.ResponseWriter, r *http.Request) error {
 	q := r.URL.Query()
 	acct, err := s.syncRepo(r.Context(), syntax.DID(q.Get("did")))

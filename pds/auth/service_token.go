@@ -284,7 +284,7 @@ func (v *Verifier) checkServiceSignature(ctx context.Context, t *parsedService, 
 	return nil
 }
 
-// verify takes high-S signatures too: makers of JWTs do not know of low-S (spec-checklist CRY-04).
+// verify takes high-S signatures too: makers of JWTs do not know of low-S.
 func (t *parsedService) verify(key atcrypto.PublicKey) error {
 	if algorithm(key) != t.header.Alg {
 		return errors.New("jwt algorithm does not fit the key")
