@@ -114,17 +114,15 @@ func (s *Server) listRecords(ctx context.Context, p *listRecordsParams) (*listRe
 			return nil, xrpc.InvalidRequest("cursor is not a record key: pass the cursor of the page before unchanged")
 		}
 	}
-	// One more than asked tells whether there is a next page.
-	recs, err := s.store.Records(ctx, acct.ID, p.Collection, syntax.RecordKey(p.Cursor), int(p.Limit)+1, p.Reverse)
+	recs, more, err := s.store.Records(ctx, acct.ID, p.Collection, syntax.RecordKey(p.Cursor), int(p.Limit), p.Reverse)
 	if err != nil {
 		return nil, err
 	}
 	out := &listRecordsOutput{records: make([]recordOutput, 0, len(recs))}
-	for i, rec := range recs {
-		if i == int(p.Limit) {
-			out.cursor = recs[i-1].RKey().String()
-			break
-		}
+	if more {
+		out.cursor = recs[len(recs)-1].RKey().String()
+	}
+	for _, rec := range recs {
 		if rec.TakedownRef == "" {
 			out.records = append(out.records, recordOutput{did: acct.DID, path: rec.Path, cid: rec.CID.String(), body: rec.Body})
 		}

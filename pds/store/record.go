@@ -59,9 +59,12 @@ func collectionRange(collection syntax.NSID) (lo, hi string) {
 	return collection.String() + "/", collection.String() + "0"
 }
 
-// Records lists records of one collection, at most limit: the greatest record key first, the least first if reverse. after is where the
-// page before ended, "" for the first page. Records that are taken down are among them.
-func (s *Store) Records(ctx context.Context, acct AccountID, collection syntax.NSID, after syntax.RecordKey, limit int, reverse bool) ([]Record, error) {
+// maxPageBytes ends a page of Records: an answer of a hundred records of the greatest size would take half a gigabyte to make.
+const maxPageBytes = 4 << 20
+
+// Records lists records of one collection, at most limit, and no more once their bodies come to 4 MiB: the greatest record key first, the least first if reverse.
+// after is where the page before ended, "" for the first page. more tells whether another page follows. Records that are taken down are among them.
+func (s *Store) Records(ctx context.Context, acct AccountID, collection syntax.NSID, after syntax.RecordKey, limit int, reverse bool) (recs []Record, more bool, err error) {
 	const (
 		where      = "SELECT " + recordColumns + " FROM record WHERE account = ? AND path > ? AND path < ? ORDER BY path "
 		ascending  = where + "ASC LIMIT ?"
@@ -77,8 +80,22 @@ func (s *Store) Records(ctx context.Context, acct AccountID, collection syntax.N
 	case after != "":
 		hi = lo + after.String()
 	}
-	rows, err := s.read.query(ctx, query, int64(acct), lo, hi, limit)
-	return collect(rows, err, func(rows *sql.Rows, r *Record) error { return scanRecord(rows.Scan, r) })
+	rows, err := s.read.query(ctx, query, int64(acct), lo, hi, limit+1)
+	if err != nil {
+		return nil, false, err
+	}
+	defer rows.Close()
+	for size := 0; rows.Next(); {
+		if len(recs) == limit || size >= maxPageBytes {
+			return recs, true, nil
+		}
+		var r Record
+		if err := scanRecord(rows.Scan, &r); err != nil {
+			return nil, false, err
+		}
+		recs, size = append(recs, r), size+len(r.Body)
+	}
+	return recs, false, rows.Err()
 }
 
 // Collections lists the collections that the repository has records in, in the order of the tree. It skips from one to the next, so its cost is that

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 
@@ -239,11 +240,11 @@ func TestDuplicateRule(t *testing.T) {
 	if len(d.Ops) != 2 || len(d.Results) != 1 || d.Results[0].Path != like.String()+"/3" {
 		t.Errorf("ops %v, results %v", d.Ops, d.Results)
 	}
-	recs, err := s.Records(ctx, r.id, like, "", 10, true)
+	recs, _, err := s.Records(ctx, r.id, like, "", 10, true)
 	if err != nil || len(recs) != 2 || recs[0].RKey() != "2" || recs[1].RKey() != "3" {
 		t.Errorf("likes %v, %v", recs, err)
 	}
-	if recs, _ := s.Records(ctx, r.id, "app.bsky.feed.repost", "", 10, true); len(recs) != 1 {
+	if recs, _, _ := s.Records(ctx, r.id, "app.bsky.feed.repost", "", 10, true); len(recs) != 1 {
 		t.Errorf("a repost of the same post went too")
 	}
 	mustCheck(t, s)
@@ -264,7 +265,7 @@ func TestRecordsPages(t *testing.T) {
 	for _, reverse := range []bool{false, true} {
 		var got string
 		for after := syntax.RecordKey(""); ; {
-			recs, err := s.Records(ctx, r.id, "a.b.c", after, 2, reverse)
+			recs, _, err := s.Records(ctx, r.id, "a.b.c", after, 2, reverse)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -421,4 +422,36 @@ func publicDIDKey(key *atcrypto.PrivateKeyK256) string {
 		panic(err)
 	}
 	return pub.DIDKey()
+}
+
+// A page of large records ends early, so that strangers cannot have the server put half a gigabyte together.
+func TestPagesAreBoundedInBytes(t *testing.T) {
+	ctx := context.Background()
+	s := openTest(t)
+	r := newRepo(t, s, "alice")
+	const n = 12
+	for i := range n {
+		r.mustCommit(t, writeOf(repo.Create, "a.b.c", fmt.Sprintf("%02d", i), map[string]any{"text": strings.Repeat("x", maxPageBytes/5)}))
+	}
+	var sizes []int
+	var after syntax.RecordKey
+	for more := true; more; {
+		var recs []Record
+		var err error
+		if recs, more, err = s.Records(ctx, r.id, "a.b.c", after, 100, true); err != nil || len(recs) == 0 {
+			t.Fatal(len(recs), err)
+		}
+		for i, rec := range recs {
+			if i == 0 && after == rec.RKey() {
+				t.Errorf("%s comes twice", after)
+			}
+		}
+		sizes, after = append(sizes, len(recs)), recs[len(recs)-1].RKey()
+	}
+	if fmt.Sprint(sizes) != "[5 5 2]" {
+		t.Errorf("pages of %v records, want [5 5 2]", sizes)
+	}
+	if recs, more, err := s.Records(ctx, r.id, "a.b.c", "10", 1, true); err != nil || len(recs) != 1 || more {
+		t.Errorf("the last page: %d records, more %v, %v", len(recs), more, err)
+	}
 }
