@@ -111,7 +111,7 @@ type Config struct {
 	// How many of them may come from one address.
 	FirehoseMaxPerIP int `env:"PDS_FIREHOSE_MAX_PER_IP" envDefault:"100"`
 	// Memory for the newest events, shared by all subscribers, in bytes.
-	FirehoseBufferBytes int `env:"PDS_FIREHOSE_BUFFER_BYTES" envDefault:"16777216"`
+	FirehoseBufferBytes int `env:"PDS_FIREHOSE_BUFFER_BYTES" envDefault:"8388608"`
 	// The relays that are asked to follow this server, separated by commas, such as https://bsky.network.
 	Crawlers []string `env:"PDS_CRAWLERS"`
 

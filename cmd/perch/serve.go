@@ -18,6 +18,7 @@ func (p *program) serveCommand() *cli.Command {
 }
 
 func (p *program) serve(ctx context.Context, c *cli.Command) error {
+	tuneMemory(p.environ)
 	cfg, err := p.config(c)
 	if err != nil {
 		return err

@@ -2,6 +2,7 @@ package account
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -216,7 +217,7 @@ func TestReferenceHashesAreUpgraded(t *testing.T) {
 		t.Fatal(err)
 	}
 	now, err := w.st.AccountByID(ctx, a.ID)
-	if err != nil || !strings.HasPrefix(now.PasswordHash, "$argon2id$v=19$m=19456,t=2,p=1$") {
+	if err != nil || !strings.HasPrefix(now.PasswordHash, "$argon2id$v=19$m=9216,t=4,p=1$") {
 		t.Fatalf("%q, %v", now.PasswordHash, err)
 	}
 	if _, err := w.Authenticate(ctx, a.Email, "old"); err != nil {
@@ -245,11 +246,23 @@ func TestReferenceHashesAreUpgraded(t *testing.T) {
 	}
 }
 
+func TestOtherArgonSettings(t *testing.T) {
+	h := newHasher()
+	stored := "$argon2id$v=19$m=64,t=2,p=1$c29tZXNhbHQ$" + base64.RawStdEncoding.EncodeToString(argonWith("password", []byte("somesalt"), 64, 2))
+	for password, want := range map[string]bool{"password": true, "Password": false} {
+		if ok, err := h.verify(context.Background(), stored, password); ok != want || err != nil {
+			t.Errorf("%s: %v, %v", password, ok, err)
+		}
+	}
+}
+
 func TestStrangeHashesMatchNothing(t *testing.T) {
 	h := newHasher()
 	for _, stored := range []string{
 		"", ":", "x", "salt:", ":" + strings.Repeat("0", 128), "salt:zz", "$argon2id$", "$argon2id$v=19$m=1,t=1,p=1$AA$AA",
-		"$argon2id$v=19$m=19456,t=2,p=1$$", "$argon2id$v=19$m=19456,t=2,p=1$!$!", "$argon2id$v=19$m=19456,t=2,p=1$AAAA$AAAA", "$2b$10$abc", h.dummy,
+		"$argon2id$v=19$m=19456,t=2,p=1$$", "$argon2id$v=19$m=19456,t=2,p=1$!$!", "$argon2id$v=19$m=19456,t=2,p=1$AAAA$AAAA",
+		"$argon2id$v=19$m=99999999,t=1,p=1$AAAA$AAAA", "$argon2id$v=19$m=8,t=0,p=1$AAAA$AAAA", "$argon2id$v=19$m=8,t=99999999,p=1$AAAA$AAAA",
+		"$argon2id$v=19$m=8,t=1,p=1 $AAAA$AAAA", "$2b$10$abc", h.dummy,
 	} {
 		for _, password := range []string{"", "x", strings.Repeat("\xff", 32)} {
 			if ok, err := h.verify(context.Background(), stored, password); ok || err != nil {

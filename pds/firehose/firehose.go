@@ -30,7 +30,7 @@ type Store interface {
 // Defaults of Options.
 const (
 	DefaultWindow         = 72 * time.Hour
-	DefaultRingBytes      = 16 << 20
+	DefaultRingBytes      = 8 << 20
 	DefaultMaxSubscribers = 1000
 	DefaultMaxPerIP       = 100
 	DefaultPingInterval   = 30 * time.Second

@@ -207,7 +207,7 @@ const (
 	commonPragmas = "_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(ON)" +
 		"&_pragma=temp_store(MEMORY)&_pragma=mmap_size(0)"
 	// The writer checkpoints by itself only when the checkpointer falls far behind.
-	writePragmas = commonPragmas + "&_pragma=cache_size(-8000)&_pragma=wal_autocheckpoint(16000)&_pragma=journal_size_limit(67108864)"
+	writePragmas = commonPragmas + "&_pragma=cache_size(-4000)&_pragma=wal_autocheckpoint(16000)&_pragma=journal_size_limit(67108864)"
 	readPragmas  = commonPragmas + "&_pragma=cache_size(-1000)&_pragma=wal_autocheckpoint(0)&_pragma=query_only(ON)"
 	checkPragmas = commonPragmas + "&_pragma=cache_size(-1000)&_pragma=wal_autocheckpoint(0)"
 )
