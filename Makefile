@@ -36,5 +36,5 @@ bench: build ## measure beside the reference PDS in one run, as ratios
 fuzz: ## fuzz every decoder of outside bytes for FUZZTIME each
 	testdata/fuzz.sh $(or $(FUZZTIME),30s)
 
-lexicons: ## refresh the embedded lexicons from their pinned sources
+lexicons: ## refresh the embedded lexicons from their pinned sources (needs Node)
 	$(GO) generate ./lexicons

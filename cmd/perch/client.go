@@ -45,6 +45,9 @@ func (p *program) client(ctx context.Context, c *cli.Command) (*client, error) {
 	if origin == "" {
 		origin = localOrigin(cfg)
 	}
+	if u, err := url.Parse(origin); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return nil, usagef("--server: %q is no web address; write one such as http://localhost:2583", c.String("server"))
+	}
 	password, err := pds.ShowSecret(ctx, cfg, "PDS_ADMIN_PASSWORD")
 	if err != nil {
 		return nil, fmt.Errorf("find the admin password: %w", err)
@@ -113,6 +116,9 @@ func (c *client) do(ctx context.Context, method, path string, body []byte, out a
 	fault := &serverError{Status: res.StatusCode}
 	if json.Unmarshal(answer, fault) != nil || fault.Name == "" {
 		return fmt.Errorf("%s answers %s, which no PDS would", c.origin, res.Status)
+	}
+	if fault.Status == http.StatusUnauthorized {
+		return fmt.Errorf("%w: it has another admin password than PDS_ADMIN_PASSWORD or PDS_DATA_DIRECTORY give here", fault)
 	}
 	return fault
 }
