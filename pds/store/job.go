@@ -27,6 +27,17 @@ func (tx *Tx) AddJob(ctx context.Context, kind, payload string, runAt time.Time)
 	return nil
 }
 
+// JobDelay is how long a job waits that is there only in case the process ends before the work is done.
+const JobDelay = time.Minute
+
+// CancelJob removes the jobs of a kind with exactly this payload, as part of the transaction. That there are none is no error.
+func (tx *Tx) CancelJob(ctx context.Context, kind, payload string) error {
+	if _, err := tx.exec(ctx, "DELETE FROM job WHERE kind = ? AND payload = ?", kind, payload); err != nil {
+		return fmt.Errorf("cancel job %s: %w", kind, err)
+	}
+	return nil
+}
+
 // DueJobs lists the jobs of the kinds given, or of all without any, whose time has come, the longest waiting first, at most limit.
 func (s *Store) DueJobs(ctx context.Context, now time.Time, limit int, kinds ...string) ([]Job, error) {
 	query := "SELECT id, kind, payload, run_at, attempts, error FROM job WHERE run_at <= ?"

@@ -20,7 +20,7 @@ type RepoStats struct {
 	Bytes   int64 // of all records
 }
 
-// Head returns the latest commit of a repository, or ErrNotFound.
+// Head returns the latest commit of a repository, or ErrNotFound, or ErrReplacing.
 func (s *Store) Head(ctx context.Context, acct AccountID) (repo.Head, RepoStats, error) {
 	r, err := readRepo(ctx, s.read, acct)
 	return r.head, r.RepoStats, err
@@ -40,10 +40,14 @@ type repoRow struct {
 }
 
 func readRepo(ctx context.Context, q querier, acct AccountID) (repoRow, error) {
-	const query = "SELECT head, block, records, bytes, outline FROM repo WHERE account = ?"
+	const query = "SELECT head, block, records, bytes, outline, replacing IS NOT NULL FROM repo WHERE account = ?"
 	var r repoRow
 	var head []byte
-	err := q.queryRow(ctx, query, int64(acct)).Scan(&head, &r.head.Block, &r.Records, &r.Bytes, &r.outline)
+	var replacing bool
+	err := q.queryRow(ctx, query, int64(acct)).Scan(&head, &r.head.Block, &r.Records, &r.Bytes, &r.outline, &replacing)
+	if err == nil && replacing {
+		err = ErrReplacing
+	}
 	if err != nil {
 		return repoRow{}, fmt.Errorf("repository of account %d: %w", acct, err)
 	}
