@@ -101,6 +101,7 @@ func (x *export) record(e Entry) error {
 func (x *export) stub(k kid, layer int, hi string) error {
 	b := builders.Get().(*builder)
 	defer b.release()
+	clear(x.bodies)
 	x.bodies, x.arena = x.bodies[:0], x.arena[:0]
 	for !x.done && (hi == "" || x.key < hi) {
 		if err := b.add(x.key, x.value); err != nil {
@@ -119,11 +120,18 @@ func (x *export) stub(k kid, layer int, hi string) error {
 	return x.held(n, &held)
 }
 
-// hold copies a body, since the next record may overwrite it.
+// arenaChunk is how many bytes of bodies are put together at a time.
+const arenaChunk = 64 << 10
+
+// hold copies a body, since the next record may overwrite it. A full arena is left to the bodies in it and a new one begun: to grow it would keep every smaller
+// copy alive through them, five times what there is to hold.
 func (x *export) hold(body []byte) {
 	if body == nil {
 		x.bodies = append(x.bodies, nil)
 		return
+	}
+	if cap(x.arena)-len(x.arena) < len(body) {
+		x.arena = make([]byte, 0, max(arenaChunk, len(body)))
 	}
 	start := len(x.arena)
 	x.arena = append(x.arena, body...)
