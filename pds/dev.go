@@ -91,15 +91,29 @@ func devConfig(opt DevOptions) *Config {
 }
 
 func (s *Server) runDev(ctx context.Context, opt DevOptions, ln net.Listener) error {
+	served, stop := context.WithCancel(ctx)
+	defer stop()
 	serving := make(chan error, 1)
-	go func() { serving <- s.Serve(ctx, ln) }()
+	go func() { serving <- s.Serve(served, ln) }()
+	err := s.ensureAccounts(ctx)
+	if err == nil {
+		s.printDev(opt)
+		return <-serving
+	}
+	stop()
+	if ctx.Err() != nil {
+		err = nil // it was told to stop before it had made them
+	}
+	return errors.Join(err, <-serving)
+}
+
+func (s *Server) ensureAccounts(ctx context.Context) error {
 	for i := range devAccounts {
 		if err := s.ensureAccount(ctx, &devAccounts[i]); err != nil {
-			return errors.Join(fmt.Errorf("make account %s: %w", devAccounts[i].Handle, err), ln.Close())
+			return fmt.Errorf("make account %s: %w", devAccounts[i].Handle, err)
 		}
 	}
-	s.printDev(opt)
-	return <-serving
+	return nil
 }
 
 // ensureAccount makes an account unless there is one of that handle.
