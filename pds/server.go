@@ -180,13 +180,14 @@ func (s *Server) authOptions(secrets *Secrets) auth.Options {
 		ServiceDID:    s.serviceDID,
 		JWTSecret:     secrets.JWTSecret,
 		AdminPassword: secrets.AdminPassword,
+		ModServiceDID: syntax.DID(s.cfg.ModServiceDID),
 		IssuerKey:     s.issuerKey,
 		ClientIP:      clientIP,
 	}
 }
 
 // issuerKey finds the key of somebody who signs service tokens.
-func (s *Server) issuerKey(ctx context.Context, did syntax.DID, fresh bool) (atcrypto.PublicKey, error) {
+func (s *Server) issuerKey(ctx context.Context, did syntax.DID, id string, fresh bool) (atcrypto.PublicKey, error) {
 	resolve := s.identity.ResolveDID
 	if fresh {
 		resolve = s.freshDocument
@@ -195,7 +196,7 @@ func (s *Server) issuerKey(ctx context.Context, did syntax.DID, fresh bool) (atc
 	if err != nil {
 		return nil, err
 	}
-	return doc.SigningKey()
+	return doc.Key(id)
 }
 
 // documentAge is the age up to which a document counts as fresh, so that forged signatures do not cost a look-up each.

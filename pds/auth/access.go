@@ -98,6 +98,26 @@ func (v *Verifier) Admin() Access {
 	}
 }
 
+// Moderator asks for the admin password, or for a token that the moderation service (Options.ModServiceDID) has signed for this method, as itself
+// or as its labeler. The service need not have an account here; if it has one, its status does not count.
+func (v *Verifier) Moderator(method syntax.NSID) Access {
+	admin := v.Admin()
+	return func(ctx context.Context, r *http.Request) (context.Context, error) {
+		if scheme, _ := authorization(r); scheme != "bearer" {
+			return admin(ctx, r)
+		}
+		token, err := bearer(r)
+		if err != nil {
+			return ctx, err
+		}
+		p, err := v.moderator(ctx, token, method)
+		if err != nil {
+			return ctx, err
+		}
+		return NewContext(ctx, p), nil
+	}
+}
+
 // Optional takes nothing, an access token of any session of any account, or the admin password. What is given must be right. It is for reads
 // that show more to the owner and the admin; see Principal.MaySee.
 func (v *Verifier) Optional() Access {

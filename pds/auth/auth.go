@@ -8,6 +8,7 @@
 //	Full                the same, but no app password will do
 //	Refresh             a refresh token; RefreshExpired takes one that has expired too
 //	Admin               HTTP Basic, user "admin"
+//	Moderator           the same, or a token that the moderation service has signed for this method
 //	Optional            nothing, an access token of any kind, or Admin
 //	Service             a token that another account's key has signed for this method
 //	StandardOrService   either
@@ -42,7 +43,7 @@ type Accounts interface {
 	SessionLive(ctx context.Context, acct store.AccountID, id string) (bool, error)
 }
 
-// Options configure New. All but ClientIP and Now are needed.
+// Options configure New. All but ModServiceDID, ClientIP and Now are needed.
 type Options struct {
 	Accounts Accounts
 	// ServiceDID is the server's own DID, the audience of all tokens.
@@ -51,8 +52,11 @@ type Options struct {
 	JWTSecret []byte
 	// AdminPassword is the password of "admin"; "" shuts that door.
 	AdminPassword string
-	// IssuerKey returns the #atproto key in the DID document of somebody who signs service tokens; with fresh it must not come from a cache.
-	IssuerKey func(ctx context.Context, did syntax.DID, fresh bool) (atcrypto.PublicKey, error)
+	// ModServiceDID is the moderation service, whose tokens the methods of moderators take; "" for none.
+	ModServiceDID syntax.DID
+	// IssuerKey returns a key in the DID document of somebody who signs service tokens, by its id without "#": "atproto", or "atproto_label" for a
+	// labeler. With fresh it must not come from a cache.
+	IssuerKey func(ctx context.Context, did syntax.DID, id string, fresh bool) (atcrypto.PublicKey, error)
 	// ClientIP tells where a request comes from; nil takes the address of the connection.
 	ClientIP func(*http.Request) string
 	// Now is the clock; nil means time.Now.

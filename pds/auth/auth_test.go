@@ -26,6 +26,7 @@ import (
 
 const (
 	serviceDID    = "did:web:pds.example.com"
+	modDID        = "did:plc:mod222222222222222222222"
 	adminPassword = "correct horse battery staple"
 	goodPassword  = "a good password"
 	uploadBlob    = "com.atproto.repo.uploadBlob"
@@ -67,7 +68,7 @@ func newWorld(t testing.TB) *world {
 	})
 	w.v, err = New(Options{
 		Accounts: NewAccounts(st, w.accounts), ServiceDID: serviceDID, JWTSecret: jwtSecret,
-		AdminPassword: adminPassword, IssuerKey: w.issuerKey, Now: clock,
+		AdminPassword: adminPassword, ModServiceDID: modDID, IssuerKey: w.issuerKey, Now: clock,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -80,8 +81,11 @@ func (w *world) pass(d time.Duration)      { w.at(w.now.Load().Add(d)) }
 func (w *world) clock() time.Time          { return *w.now.Load() }
 func (w *world) exp(d time.Duration) int64 { return w.clock().Add(d).Unix() }
 
-func (w *world) issuerKey(_ context.Context, did syntax.DID, fresh bool) (atcrypto.PublicKey, error) {
+func (w *world) issuerKey(_ context.Context, did syntax.DID, id string, fresh bool) (atcrypto.PublicKey, error) {
 	w.resolved.Add(1)
+	if id != signingKey {
+		did += syntax.DID("#" + id)
+	}
 	key := w.keys[did]
 	if fresh && w.fresh[did] != nil {
 		key = w.fresh[did]

@@ -14,11 +14,12 @@ type Kind int
 
 // The kinds. The zero Kind is nobody.
 const (
-	Nobody  Kind = iota
-	Session      // an access token
-	Refresh      // a refresh token
-	Admin        // the admin password
-	Service      // a token signed by the key of the account DID
+	Nobody    Kind = iota
+	Session        // an access token
+	Refresh        // a refresh token
+	Admin          // the admin password
+	Service        // a token signed by the key of the account DID
+	Moderator      // a token signed by the moderation service
 )
 
 // Scope of a session token.
@@ -62,6 +63,9 @@ func NewContext(ctx context.Context, p Principal) context.Context {
 
 // IsAdmin tells whether the admin password was shown.
 func (p Principal) IsAdmin() bool { return p.Kind == Admin }
+
+// IsModerator tells whether the caller may look at accounts as their moderator does and change their status: the admin and the moderation service.
+func (p Principal) IsModerator() bool { return p.Kind == Admin || p.Kind == Moderator }
 
 // IsFull tells whether the main password was shown: full access to the account.
 func (p Principal) IsFull() bool { return p.Kind == Session && p.Scope == ScopeAccess }

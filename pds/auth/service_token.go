@@ -26,8 +26,12 @@ const (
 	maxUnboundLifetime = time.Minute
 
 	serviceFragment = "#atproto_pds" // of this server in its DID document
-	signingKeyID    = "#atproto"     // the only key that service tokens may be signed with
 	nonceBytes      = 16
+
+	// Ids of keys in DID documents. A labeler's tokens, and nobody else's, are signed with its second one, and have an issuer that says so.
+	signingKey      = "atproto"
+	labelerKey      = "atproto_label"
+	labelerFragment = "atproto_labeler"
 )
 
 // ServiceClaims are what a service token says.
@@ -171,11 +175,14 @@ func (v *Verifier) service(ctx context.Context, token string, method syntax.NSID
 	if err != nil {
 		return Principal{}, err
 	}
-	issuer, err := v.checkService(t, method)
-	if err != nil {
+	if err := v.checkService(t, method, signingKey); err != nil {
 		return Principal{}, err
 	}
-	if err := v.checkServiceSignature(ctx, t, issuer); err != nil {
+	issuer, err := syntax.ParseDID(t.claims.Issuer)
+	if err != nil {
+		return Principal{}, ErrBadIssuer.with("jwt issuer must be a DID").because(err)
+	}
+	if err := v.checkServiceSignature(ctx, t, issuer, signingKey); err != nil {
 		return Principal{}, err
 	}
 	p := Principal{Kind: Service, DID: issuer, Method: method}
@@ -189,10 +196,42 @@ func (v *Verifier) service(ctx context.Context, token string, method syntax.NSID
 			return Principal{}, err
 		}
 	}
-	if !has(allow, Reusable) && !v.replays.first(issuer, t.identity(), unix(*t.claims.Expires), v.now()) {
-		return Principal{}, ErrBadJWT.with("jwt was used before")
+	if !has(allow, Reusable) && !v.firstUse(t, issuer) {
+		return Principal{}, errUsedBefore
 	}
 	return p, nil
+}
+
+var errUsedBefore = ErrBadJWT.with("jwt was used before")
+
+func (v *Verifier) firstUse(t *parsedService, issuer syntax.DID) bool {
+	return v.replays.first(issuer, t.identity(), unix(*t.claims.Expires), v.now())
+}
+
+// moderator turns a token of the moderation service into a Principal. Who else signs is refused before anything is looked up.
+func (v *Verifier) moderator(ctx context.Context, token string, method syntax.NSID) (Principal, error) {
+	t, err := parseService(token)
+	if err != nil {
+		return Principal{}, err
+	}
+	mod, key := v.opts.ModServiceDID, signingKey
+	switch {
+	case mod != "" && t.claims.Issuer == string(mod):
+	case mod != "" && t.claims.Issuer == string(mod)+"#"+labelerFragment:
+		key = labelerKey
+	default:
+		return Principal{}, ErrUntrustedIss
+	}
+	if err := v.checkService(t, method, key); err != nil {
+		return Principal{}, err
+	}
+	if err := v.checkServiceSignature(ctx, t, mod, key); err != nil {
+		return Principal{}, err
+	}
+	if !v.firstUse(t, mod) {
+		return Principal{}, errUsedBefore
+	}
+	return Principal{Kind: Moderator, DID: mod, Method: method}, nil
 }
 
 // identity is what two uses of one token have in common: its nonce, or else all that was signed.
@@ -203,38 +242,35 @@ func (t *parsedService) identity() [sha256.Size]byte {
 	return sha256.Sum256([]byte("jwt " + t.input))
 }
 
-// checkService checks everything but the signature, which costs a look into a DID document.
-func (v *Verifier) checkService(t *parsedService, method syntax.NSID) (syntax.DID, error) {
+// checkService checks everything but who the issuer is and the signature, which costs a look into a DID document. key is the id of the key that
+// the token must be signed with.
+func (v *Verifier) checkService(t *parsedService, method syntax.NSID, key string) error {
 	h, c := t.header, t.claims
 	switch {
 	case sessionType(h.Type):
-		return "", ErrBadJWTType.with(fmt.Sprintf("Invalid jwt type %q", h.Type))
+		return ErrBadJWTType.with(fmt.Sprintf("Invalid jwt type %q", h.Type))
 	case h.Critical != nil:
-		return "", ErrBadJWT.with("jwt has critical headers that are not understood")
+		return ErrBadJWT.with("jwt has critical headers that are not understood")
 	case h.Alg != "ES256K" && h.Alg != "ES256":
-		return "", ErrBadSignature.with("jwt algorithm must be ES256K or ES256")
-	case h.KeyID != "" && h.KeyID != signingKeyID:
-		return "", ErrBadSignature.with("jwt key must be " + signingKeyID)
+		return ErrBadSignature.with("jwt algorithm must be ES256K or ES256")
+	case h.KeyID != "" && h.KeyID != "#"+key:
+		return ErrBadSignature.with("jwt key must be #" + key)
 	case c.Issuer == "" || c.Audience == "" || c.Expires == nil:
-		return "", ErrBadJWT
+		return ErrBadJWT
 	}
 	if err := v.checkServiceTimes(c); err != nil {
-		return "", err
+		return err
 	}
 	if own := string(v.opts.ServiceDID); c.Audience != own && c.Audience != own+serviceFragment {
-		return "", ErrBadAudience
+		return ErrBadAudience
 	}
 	if c.Method == "" {
-		return "", ErrBadMethod.with(`missing jwt lexicon method ("lxm"). must match: ` + string(method))
+		return ErrBadMethod.with(`missing jwt lexicon method ("lxm"). must match: ` + string(method))
 	}
 	if c.Method != string(method) {
-		return "", ErrBadMethod.with(`bad jwt lexicon method ("lxm"). must match: ` + string(method))
+		return ErrBadMethod.with(`bad jwt lexicon method ("lxm"). must match: ` + string(method))
 	}
-	issuer, err := syntax.ParseDID(c.Issuer)
-	if err != nil {
-		return "", ErrBadIssuer.with("jwt issuer must be a DID").because(err)
-	}
-	return issuer, nil
+	return nil
 }
 
 func (v *Verifier) checkServiceTimes(c serviceClaims) error {
@@ -263,15 +299,15 @@ func unix(seconds float64) time.Time {
 }
 
 // checkServiceSignature verifies with the issuer's key as it is known here, and once more with a fresh one when that fails: the key may have changed.
-func (v *Verifier) checkServiceSignature(ctx context.Context, t *parsedService, issuer syntax.DID) error {
-	known, err := v.opts.IssuerKey(ctx, issuer, false)
+func (v *Verifier) checkServiceSignature(ctx context.Context, t *parsedService, issuer syntax.DID, key string) error {
+	known, err := v.opts.IssuerKey(ctx, issuer, key, false)
 	if err != nil {
 		return ErrBadIssuer.because(err)
 	}
 	if t.verify(known) == nil {
 		return nil
 	}
-	fresh, err := v.opts.IssuerKey(ctx, issuer, true)
+	fresh, err := v.opts.IssuerKey(ctx, issuer, key, true)
 	if err != nil {
 		return ErrBadIssuer.because(err)
 	}
