@@ -47,6 +47,8 @@ var wireErrors = []struct {
 	{account.ErrInvalidName, 400, xrpc.NameInvalidRequest, ""},
 	{account.ErrInvalidPreferences, 400, xrpc.NameInvalidRequest, ""},
 
+	{account.ErrUnknownKey, 400, xrpc.NameInvalidRequest, ""},
+
 	{store.ErrHandleTaken, 400, xrpc.NameInvalidRequest, "Handle already taken"},
 	{store.ErrEmailTaken, 400, xrpc.NameInvalidRequest, "Email already taken"},
 	{store.ErrDIDTaken, 400, xrpc.NameInvalidRequest, "The DID has an account here already"},
@@ -55,6 +57,7 @@ var wireErrors = []struct {
 	{store.ErrBlobType, 400, "InvalidMimeType", ""},
 	{store.ErrCursor, 400, xrpc.NameInvalidRequest, "cursor is not one that this method gave out"},
 	{store.ErrInactive, 401, "AccountDeactivated", "Account is deactivated"},
+	{store.ErrKeyChanged, 503, "NotEnoughResources", "The account's key has just changed. Try again in a moment."},
 	{store.ErrClosed, 503, "NotEnoughResources", "The server is stopping. Try again in a moment."},
 
 	{blob.ErrTooLarge, 413, xrpc.NamePayloadTooLarge, "The blob is larger than this server takes; describeServer tells its blobUploadLimit"},
@@ -63,6 +66,9 @@ var wireErrors = []struct {
 
 	{plc.ErrRateLimited, 429, xrpc.NameRateLimit, "The PLC directory takes no more operations for this DID just now"},
 	{plc.ErrUnavailable, 502, xrpc.NameUpstreamFailure, "The PLC directory does not answer. Try again later."},
+	{plc.ErrNotFound, 400, "DidNotFound", "The PLC directory does not know the DID"},
+	{plc.ErrTombstoned, 400, "DidDeactivated", "The DID was given up with a tombstone"},
+	{plc.ErrMisordered, 409, xrpc.NameInvalidRequest, "The DID has changed meanwhile. Try again."},
 	{plc.ErrInvalidOperation, 400, xrpc.NameInvalidRequest, "Unable to perform PLC operation"},
 	{context.DeadlineExceeded, 504, xrpc.NameUpstreamTimeout, "It took too long. Try again later."},
 }

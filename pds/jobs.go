@@ -82,6 +82,8 @@ func (s *Server) doJob(ctx context.Context, j store.Job) error {
 	switch j.Kind {
 	case store.JobDeleteBlob:
 		return s.deleteBlobBytes(ctx, j.Payload)
+	case jobDeleteAccount:
+		return s.deleteAccountData(ctx, j.Payload)
 	}
 	return fmt.Errorf("no such kind of job: %s", j.Kind)
 }

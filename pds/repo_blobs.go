@@ -20,9 +20,6 @@ func (s *Server) uploadBlob(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if acct.TakedownRef != "" {
-		return auth.ErrAccountTakedown
-	}
 	up, err := s.blobs.Write(ctx, acct.DID, r.Body, r.Header.Get("Content-Type"), s.cfg.BlobUploadLimit)
 	if errors.Is(err, io.ErrUnexpectedEOF) {
 		return &xrpc.Error{Status: 400, Name: xrpc.NameInvalidRequest, Message: "The body ended before all of it had come", Err: err}
@@ -46,6 +43,12 @@ func (s *Server) uploadBlob(w http.ResponseWriter, r *http.Request) error {
 func (s *Server) keepBlob(ctx context.Context, acct *store.Account, up *blob.Upload) (store.Blob, error) {
 	unlock := s.store.LockBlobs(acct.ID)
 	defer unlock()
+	// Under the lock, because the account may have been deleted while the body came in, and then nobody would come for the blob.
+	if now, err := s.store.AccountByID(ctx, acct.ID); err != nil {
+		return store.Blob{}, err
+	} else if !now.DeletedAt.IsZero() {
+		return store.Blob{}, auth.ErrAccountNotFound
+	}
 	old, err := s.store.Blob(ctx, acct.ID, up.CID)
 	switch {
 	case err == nil && old.TakedownRef != "":

@@ -132,15 +132,26 @@ func (s *Server) commit(ctx context.Context, acct *store.Account, swapCommit *st
 	if err != nil {
 		return nil, err
 	}
-	key, err := s.accounts.SigningKey(acct)
-	if err != nil {
-		return nil, err
+	d, err := s.commitOnce(ctx, acct, swap, writes)
+	if errors.Is(err, store.ErrKeyChanged) { // since this request began
+		if acct, err = s.store.AccountByID(ctx, acct.ID); err == nil {
+			d, err = s.commitOnce(ctx, acct, swap, writes)
+		}
 	}
-	d, err := s.store.Commit(ctx, store.CommitRequest{Account: acct.ID, DID: acct.DID, Key: key, SwapCommit: swap, Writes: writes})
 	if err == nil && len(d.Ops) > 0 {
 		s.relay.Notify()
 	}
 	return d, err
+}
+
+func (s *Server) commitOnce(ctx context.Context, acct *store.Account, swap *cid.Cid, writes []repo.Write) (*repo.Diff, error) {
+	key, err := s.accounts.SigningKey(acct)
+	if err != nil {
+		return nil, err
+	}
+	return s.store.Commit(ctx, store.CommitRequest{
+		Account: acct.ID, DID: acct.DID, Key: key, KeyDID: acct.SigningKeyDID, SwapCommit: swap, Writes: writes,
+	})
 }
 
 // newWrite turns the JSON of a record into a write: checked against the data model and its lexicon, encoded, with its blob references.

@@ -5,7 +5,9 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/bluesky-social/indigo/atproto/syntax"
 	"perch/pds/account"
+
 	"perch/pds/auth"
 	"perch/pds/readafter"
 	"perch/xrpc"
@@ -17,6 +19,7 @@ func (s *Server) routes() {
 	s.repoRoutes()
 	s.syncRoutes()
 	s.identityRoutes()
+	s.adminRoutes()
 	s.appViewRoutes()
 	s.pages()
 }
@@ -78,6 +81,27 @@ func (s *Server) identityRoutes() {
 	xrpc.Query(m, "com.atproto.identity.resolveDid", nil, s.resolveDID)
 	xrpc.Query(m, "com.atproto.identity.resolveIdentity", nil, s.resolveIdentity)
 	xrpc.Procedure(m, "com.atproto.identity.refreshIdentity", s.auth.Standard(auth.Deactivated), s.refreshIdentity, limit(100, 5*time.Minute))
+}
+
+// adminRoutes are the methods of the operator, and those that the moderation service may call too.
+func (s *Server) adminRoutes() {
+	m, admin := s.mux, s.auth.Admin()
+	mod := func(method string) auth.Access { return s.auth.Moderator(syntax.NSID(method)) }
+	xrpc.Query(m, "com.atproto.admin.getAccountInfo", mod("com.atproto.admin.getAccountInfo"), s.getAccountInfo)
+	xrpc.Query(m, "com.atproto.admin.getAccountInfos", mod("com.atproto.admin.getAccountInfos"), s.getAccountInfos)
+	xrpc.Query(m, "com.atproto.admin.searchAccounts", mod("com.atproto.admin.searchAccounts"), s.searchAccounts)
+	xrpc.Query(m, "com.atproto.admin.getSubjectStatus", mod("com.atproto.admin.getSubjectStatus"), s.getSubjectStatus)
+	xrpc.Procedure(m, "com.atproto.admin.updateSubjectStatus", mod("com.atproto.admin.updateSubjectStatus"), s.updateSubjectStatus)
+	xrpc.Query(m, "com.atproto.admin.getInviteCodes", mod("com.atproto.admin.getInviteCodes"), s.getInviteCodes)
+	xrpc.Procedure(m, "com.atproto.admin.disableInviteCodes", mod("com.atproto.admin.disableInviteCodes"), s.disableInviteCodes)
+	xrpc.Procedure(m, "com.atproto.admin.enableAccountInvites", mod("com.atproto.admin.enableAccountInvites"), s.enableAccountInvites)
+	xrpc.Procedure(m, "com.atproto.admin.disableAccountInvites", mod("com.atproto.admin.disableAccountInvites"), s.disableAccountInvites)
+	xrpc.Procedure(m, "com.atproto.admin.updateAccountEmail", admin, s.updateAccountEmail)
+	xrpc.Procedure(m, "com.atproto.admin.updateAccountHandle", admin, s.updateAccountHandle)
+	xrpc.Procedure(m, "com.atproto.admin.updateAccountPassword", admin, s.updateAccountPassword)
+	xrpc.Procedure(m, "com.atproto.admin.updateAccountSigningKey", admin, s.updateAccountSigningKey)
+	xrpc.Procedure(m, "com.atproto.admin.deleteAccount", admin, s.adminDeleteAccount)
+	xrpc.Query(m, "com.atproto.temp.checkHandleAvailability", nil, s.checkHandleAvailability, limit(100, 5*time.Minute))
 }
 
 // appViewRoutes are the methods of other services that need something done here; all others are passed on as they are. Without an

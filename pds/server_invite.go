@@ -107,11 +107,7 @@ func (s *Server) getAccountInviteCodes(ctx context.Context, p *accountInvitesPar
 	if err != nil {
 		return nil, err
 	}
-	out := &accountInvitesOutput{Codes: make([]inviteJSON, len(invites))}
-	for i, inv := range invites {
-		out.Codes[i] = inviteOutput(inv)
-	}
-	return out, nil
+	return &accountInvitesOutput{Codes: inviteOutputs(invites)}, nil
 }
 
 func inviteOutput(inv store.Invite) inviteJSON {

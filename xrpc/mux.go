@@ -3,8 +3,10 @@ package xrpc
 import (
 	"errors"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -208,3 +210,6 @@ func (m *Mux) Page(verb, path string, h http.Handler, opts ...PageOption) {
 func (m *Mux) PageFunc(verb, path string, h http.HandlerFunc, opts ...PageOption) {
 	m.Page(verb, path, h, opts...)
 }
+
+// Methods lists the methods that are registered, in the order of their names.
+func (m *Mux) Methods() []string { return slices.Sorted(maps.Keys(m.methods)) }

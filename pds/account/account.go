@@ -43,6 +43,8 @@ var (
 	ErrInvalidName = errors.New("invalid name of an app password")
 	// ErrInvalidPreferences: the list of preferences breaks the rules.
 	ErrInvalidPreferences = errors.New("invalid preferences")
+	// ErrUnknownKey: the server has not the private half of a key that is to be an account's.
+	ErrUnknownKey = errors.New("signing key is unknown")
 	// ErrKey: the account's signing key does not open or is none.
 	ErrKey = errors.New("signing key is unusable")
 )

@@ -109,6 +109,16 @@ func (s *Service) Suspend(ctx context.Context, id store.AccountID, suspended boo
 	}, hook)
 }
 
+// Restore ends a takedown and a suspension. A deactivation stays: that is the owner's.
+func (s *Service) Restore(ctx context.Context, id store.AccountID, hook Hook) error {
+	return s.change(ctx, id, func(tx *store.Tx) error {
+		if err := tx.SetTakedown(ctx, id, ""); err != nil {
+			return err
+		}
+		return tx.SetSuspended(ctx, id, time.Time{})
+	}, hook)
+}
+
 // Delete ends the account: handle, e-mail, password, sessions, app passwords and preferences are gone when it returns. Repository and blobs are
 // the hook's to delete or to schedule.
 func (s *Service) Delete(ctx context.Context, id store.AccountID, hook Hook) error {

@@ -1,8 +1,10 @@
 package account
 
 import (
+	"context"
 	"crypto/hkdf"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -69,6 +71,51 @@ func (s *Service) SealSigningKey(did syntax.DID, key atcrypto.PrivateKeyExportab
 	}
 	return s.opts.Seal.Seal(keyName(did), []byte(key.Multibase())), pub.DIDKey(), nil
 }
+
+// FindKey returns the private key of a did:key that this server has made for the account: reserved, in use, or kept with KeepKey. The error
+// is ErrUnknownKey when there is none.
+func (s *Service) FindKey(ctx context.Context, a *store.Account, public string) (atcrypto.PrivateKeyExportable, error) {
+	if public == a.SigningKeyDID {
+		return s.SigningKey(a)
+	}
+	if key := s.takeReserved(a.DID, public); key != nil {
+		return key, nil
+	}
+	sealed, err := s.store.Secret(ctx, nextKeyName(a.DID))
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return nil, err
+	}
+	if err == nil {
+		kept := &store.Account{DID: a.DID, SigningKey: sealed, SigningKeyDID: public}
+		if key, err := s.openKey(kept); err == nil {
+			return key, nil
+		}
+	}
+	return nil, refuse(ErrUnknownKey, "This server has no private key for %s: reserve one with com.atproto.server.reserveSigningKey", public)
+}
+
+// KeepKey stores the key that is to be the account's next one, so that it survives a crash between its entry in the DID document and SetSigningKey.
+func (s *Service) KeepKey(ctx context.Context, did syntax.DID, key atcrypto.PrivateKeyExportable) error {
+	sealed, _, err := s.SealSigningKey(did, key)
+	if err != nil {
+		return err
+	}
+	return s.store.SetSecret(ctx, nextKeyName(did), sealed)
+}
+
+// SetSigningKey makes a key the account's, inside the transaction in which the head is signed with it, and forgets what KeepKey stored.
+func (s *Service) SetSigningKey(ctx context.Context, tx *store.Tx, a *store.Account, key atcrypto.PrivateKeyExportable) error {
+	sealed, public, err := s.SealSigningKey(a.DID, key)
+	if err != nil {
+		return err
+	}
+	if err := tx.SetSigningKey(ctx, a.ID, sealed, public); err != nil {
+		return err
+	}
+	return tx.DeleteSecret(ctx, nextKeyName(a.DID))
+}
+
+func nextKeyName(did syntax.DID) string { return "next signing key of " + string(did) }
 
 func keyName(did syntax.DID) string { return "signing key " + string(did) }
 

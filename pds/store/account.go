@@ -138,6 +138,18 @@ func (s *Store) Accounts(ctx context.Context, after AccountID, limit int) ([]*Ac
 	})
 }
 
+// SearchAccounts lists accounts that are not deleted in the order of their ids, from the one after the given id: those whose e-mail address holds the
+// text given, in any case of letters, or all if it is "".
+func (s *Store) SearchAccounts(ctx context.Context, email string, after AccountID, limit int) ([]*Account, error) {
+	const query = `SELECT ` + accountColumns + ` FROM account
+		WHERE id > ?1 AND deleted_at IS NULL AND (?2 = '' OR instr(email, ?2) > 0) ORDER BY id LIMIT ?3`
+	rows, err := s.read.query(ctx, query, after, strings.ToLower(email), limit)
+	return collect(rows, err, func(r *sql.Rows, a **Account) (err error) {
+		*a, err = scanAccount(r.Scan)
+		return err
+	})
+}
+
 // AccountByID is Store.AccountByID as the transaction sees it.
 func (tx *Tx) AccountByID(ctx context.Context, id AccountID) (*Account, error) {
 	return accountWhere(ctx, tx, accountByID, id)

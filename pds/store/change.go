@@ -32,16 +32,22 @@ var errMoved = errors.New("head has moved")
 // ErrInactive says that the account is not active, so that its repository takes no writes.
 var ErrInactive = errors.New("account is not active")
 
-// checkHead compares the head with the one the diff builds on, and returns whether the account is active.
-func (c *change) checkHead(head cid.Cid) (active bool, err error) {
-	const query = "SELECT r.head, " + statusColumn + " FROM repo r JOIN account a ON a.id = r.account WHERE r.account = ?"
+// ErrKeyChanged says that the commit was signed with a key that the account does not have any more.
+var ErrKeyChanged = errors.New("signing key has changed")
+
+// checkHead compares the head with the one the diff builds on, and the key, unless it is "", with the account's. It returns whether the account is active.
+func (c *change) checkHead(head cid.Cid, key string) (active bool, err error) {
+	const query = "SELECT r.head, a.signing_key_did, " + statusColumn + " FROM repo r JOIN account a ON a.id = r.account WHERE r.account = ?"
 	var now []byte
-	var status string
-	if err := c.tx.queryRow(c.ctx, query, int64(c.acct)).Scan(&now, &status); err != nil {
+	var keyNow, status string
+	if err := c.tx.queryRow(c.ctx, query, int64(c.acct)).Scan(&now, &keyNow, &status); err != nil {
 		return false, fmt.Errorf("repository of %s: %w", c.did, err)
 	}
 	if string(now) != head.KeyString() {
 		return false, errMoved
+	}
+	if key != "" && key != keyNow {
+		return false, fmt.Errorf("%w: %s", ErrKeyChanged, c.did)
 	}
 	return status == "", nil
 }

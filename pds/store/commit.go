@@ -17,6 +17,8 @@ type CommitRequest struct {
 	Account AccountID
 	DID     syntax.DID
 	Key     repo.Signer
+	// KeyDID, unless "", is the public half of Key as did:key. The commit is refused with ErrKeyChanged when the account has another one by now.
+	KeyDID string
 	// SwapCommit, unless nil, must be the current head.
 	SwapCommit *cid.Cid
 	// Writes are applied in order. Without any a new commit of the same records is made, as after a change of the key.
@@ -26,6 +28,8 @@ type CommitRequest struct {
 	// AllowInactive lets a repository be filled whose account is not active, as before a move here is finished. No event is stored, because the network
 	// does not follow inactive accounts; who activates the account appends #account, #identity and #sync. References to blobs that are not here yet are let through.
 	AllowInactive bool
+	// Quiet stores no #commit: Extra appends what tells the network instead, such as #sync after a change of the key.
+	Quiet bool
 }
 
 // maxTries bounds the attempts at a commit whose head moved meanwhile. Within one process the account's lock keeps that from happening.
@@ -34,7 +38,7 @@ const maxTries = 3
 // Commit changes a repository; nothing else does. When it returns without an error, the records, the new head and the event are on disk. The diff's Results
 // tell what each write did; a diff that is not Changed means that all was so already.
 //
-// Errors: those of repo.Apply, ErrNotFound, ErrInactive, ErrBlobNotFound, ErrBlobSize, ErrBlobType, ErrUncertain, the one of Extra, or ctx's. Nothing was changed then,
+// Errors: those of repo.Apply, ErrNotFound, ErrInactive, ErrKeyChanged, ErrBlobNotFound, ErrBlobSize, ErrBlobType, ErrUncertain, the one of Extra, or ctx's. Nothing was changed then,
 // except that ErrUncertain leaves open whether the change comes back after a crash.
 func (s *Store) Commit(ctx context.Context, req CommitRequest) (*repo.Diff, error) {
 	unlock, err := s.repoLocks.lock(ctx, req.Account)
@@ -63,7 +67,7 @@ func (s *Store) Commit(ctx context.Context, req CommitRequest) (*repo.Diff, erro
 func refused(err error) bool {
 	for _, e := range []error{
 		repo.ErrSwap, repo.ErrRecordExists, repo.ErrRecordNotFound, repo.ErrTooManyOps, repo.ErrTooLarge, repo.ErrInvalidRecord,
-		ErrInactive, ErrBlobNotFound, ErrBlobSize, ErrBlobType,
+		ErrInactive, ErrKeyChanged, ErrBlobNotFound, ErrBlobSize, ErrBlobType,
 	} {
 		if errors.Is(err, e) {
 			return true
@@ -133,7 +137,7 @@ func (s *Store) store(ctx context.Context, req *CommitRequest, old *warmRepo, d 
 // write is the writer's half. What may be refused is looked at before anything is changed.
 func (req *CommitRequest) write(tx *Tx, head cid.Cid, d *repo.Diff, e event.Event, o *outlineChange) error {
 	c := &change{tx: tx, ctx: context.Background(), acct: req.Account, did: req.DID, diff: d}
-	active, err := c.checkHead(head)
+	active, err := c.checkHead(head, req.KeyDID)
 	if err != nil {
 		return err
 	}
@@ -145,7 +149,7 @@ func (req *CommitRequest) write(tx *Tx, head cid.Cid, d *repo.Diff, e event.Even
 			return err
 		}
 	}
-	if err := c.writeAll(active, e, o); err != nil {
+	if err := c.writeAll(active && !req.Quiet, e, o); err != nil {
 		return fmt.Errorf("%w: %w", errHalfApplied, err)
 	}
 	if req.Extra == nil {
@@ -154,7 +158,7 @@ func (req *CommitRequest) write(tx *Tx, head cid.Cid, d *repo.Diff, e event.Even
 	return req.Extra(tx, d)
 }
 
-func (c *change) writeAll(active bool, e event.Event, o *outlineChange) error {
+func (c *change) writeAll(tell bool, e event.Event, o *outlineChange) error {
 	if err := c.writeRecords(); err != nil {
 		return err
 	}
@@ -167,7 +171,7 @@ func (c *change) writeAll(active bool, e event.Event, o *outlineChange) error {
 	if err := c.writeOutline(o); err != nil {
 		return err
 	}
-	if !active {
+	if !tell {
 		return nil
 	}
 	_, err := c.tx.AppendEvent(c.acct, e)

@@ -106,6 +106,31 @@ func (s *Store) Invites(ctx context.Context, after string, limit int) ([]Invite,
 	return withUses(ctx, s.read, rows, err)
 }
 
+// InviteOrder is an order of lists of invite codes.
+type InviteOrder int
+
+// The orders: the newest first, or those with the most uses first.
+const (
+	InvitesRecent InviteOrder = iota
+	InvitesUsage
+)
+
+// InvitesBy lists codes of all accounts in an order, from the one after the code given ("": the first), for administration.
+func (s *Store) InvitesBy(ctx context.Context, order InviteOrder, after string, limit int) ([]Invite, error) {
+	const (
+		uses   = `(SELECT count(*) FROM invite_use u WHERE u.code = i.code)`
+		from   = `SELECT ` + inviteColumns + ` FROM invite_code i WHERE ?1 = '' OR `
+		recent = from + `(created_at, code) < (SELECT created_at, code FROM invite_code WHERE code = ?1) ORDER BY created_at DESC, code DESC LIMIT ?2`
+		usage  = from + `(` + uses + `, code) < ((SELECT count(*) FROM invite_use WHERE code = ?1), ?1) ORDER BY ` + uses + ` DESC, code DESC LIMIT ?2`
+	)
+	query := recent
+	if order == InvitesUsage {
+		query = usage
+	}
+	rows, err := s.read.query(ctx, query, after, limit)
+	return withUses(ctx, s.read, rows, err)
+}
+
 // InviteUsedBy returns the code that an account signed up with, or ErrNotFound.
 func (s *Store) InviteUsedBy(ctx context.Context, did syntax.DID) (Invite, error) {
 	var code string

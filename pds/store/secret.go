@@ -22,6 +22,12 @@ func (s *Store) SetSecret(ctx context.Context, name string, sealed []byte) error
 	})
 }
 
+// DeleteSecret forgets what is kept under name. That there is nothing is no error.
+func (tx *Tx) DeleteSecret(ctx context.Context, name string) error {
+	_, err := tx.exec(ctx, "DELETE FROM secret WHERE name = ?", name)
+	return err
+}
+
 // Ping reads from the database, to show that it answers.
 func (s *Store) Ping(ctx context.Context) error {
 	var n int

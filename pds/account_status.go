@@ -1,0 +1,108 @@
+package pds
+
+import (
+	"context"
+	"encoding/json"
+
+	"github.com/bluesky-social/indigo/atproto/syntax"
+
+	"perch/pds/account"
+	"perch/pds/event"
+	"perch/pds/store"
+)
+
+// tellStatus is the hook of every change of an account's status: it tells the network, in the same transaction. An account that is active gets a
+// #sync too, so that who stopped following it is sure of its head.
+func tellStatus(ctx context.Context) account.Hook {
+	return func(tx *store.Tx, now *store.Account) error {
+		if err := appendAccountEvent(tx, now); err != nil || !now.Active() {
+			return err
+		}
+		return appendSyncEvent(ctx, tx, now)
+	}
+}
+
+// tellActivation is tellStatus for an account whose owner comes back, or has just moved here: who it is comes second, as in the reference.
+func tellActivation(ctx context.Context) account.Hook {
+	return func(tx *store.Tx, now *store.Account) error {
+		if err := appendAccountEvent(tx, now); err != nil || !now.Active() {
+			return err
+		}
+		if err := appendIdentityEvent(tx, now); err != nil {
+			return err
+		}
+		return appendSyncEvent(ctx, tx, now)
+	}
+}
+
+func appendAccountEvent(tx *store.Tx, a *store.Account) error {
+	e, err := event.NewAccount(a.DID, a.Active(), a.Status(), tx.Now())
+	if err == nil {
+		_, err = tx.AppendEvent(a.ID, e)
+	}
+	return err
+}
+
+func appendIdentityEvent(tx *store.Tx, a *store.Account) error {
+	e, err := event.NewIdentity(a.DID, a.Handle, tx.Now())
+	if err == nil {
+		_, err = tx.AppendEvent(a.ID, e)
+	}
+	return err
+}
+
+func appendSyncEvent(ctx context.Context, tx *store.Tx, a *store.Account) error {
+	head, _, err := tx.Head(ctx, a.ID)
+	if err != nil {
+		return err
+	}
+	e, err := event.NewSync(a.DID, head, tx.Now())
+	if err == nil {
+		_, err = tx.AppendEvent(a.ID, e)
+	}
+	return err
+}
+
+// jobDeleteAccount is the kind of jobs that delete what an ended account leaves behind.
+const jobDeleteAccount = "delete-account"
+
+type deleteAccountJob struct {
+	Account store.AccountID `json:"account"`
+	DID     syntax.DID      `json:"did"`
+}
+
+// endAccount deletes an account: it is gone, and the network told, when this returns. Its repository and blobs go by a job, which a crash only delays.
+func (s *Server) endAccount(ctx context.Context, acct *store.Account) error {
+	payload, err := json.Marshal(deleteAccountJob{Account: acct.ID, DID: acct.DID})
+	if err != nil {
+		return err
+	}
+	err = s.accounts.Delete(ctx, acct.ID, func(tx *store.Tx, gone *store.Account) error {
+		if err := appendAccountEvent(tx, gone); err != nil {
+			return err
+		}
+		return tx.AddJob(ctx, jobDeleteAccount, string(payload), tx.Now())
+	})
+	if err == nil {
+		s.relay.Notify()
+	}
+	return err
+}
+
+// deleteAccountData removes repository, blobs and events of a deleted account. It may run again after it was interrupted.
+func (s *Server) deleteAccountData(ctx context.Context, payload string) error {
+	var job deleteAccountJob
+	if err := json.Unmarshal([]byte(payload), &job); err != nil {
+		return err
+	}
+	acct, err := s.store.AccountByID(ctx, job.Account)
+	if err != nil || acct.DID != job.DID || acct.DeletedAt.IsZero() {
+		return err
+	}
+	unlock := s.store.LockBlobs(acct.ID)
+	defer unlock()
+	if err := s.store.DeleteRepo(ctx, acct.ID); err != nil {
+		return err
+	}
+	return s.blobs.DeleteAll(acct.DID)
+}
