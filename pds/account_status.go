@@ -3,8 +3,7 @@ package pds
 import (
 	"context"
 	"encoding/json"
-
-	"github.com/bluesky-social/indigo/atproto/syntax"
+	"errors"
 
 	"perch/pds/account"
 	"perch/pds/event"
@@ -68,12 +67,11 @@ const jobDeleteAccount = "delete-account"
 
 type deleteAccountJob struct {
 	Account store.AccountID `json:"account"`
-	DID     syntax.DID      `json:"did"`
 }
 
 // endAccount deletes an account: it is gone, and the network told, when this returns. Its repository and blobs go by a job, which a crash only delays.
 func (s *Server) endAccount(ctx context.Context, acct *store.Account) error {
-	payload, err := json.Marshal(deleteAccountJob{Account: acct.ID, DID: acct.DID})
+	payload, err := json.Marshal(deleteAccountJob{Account: acct.ID})
 	if err != nil {
 		return err
 	}
@@ -89,14 +87,17 @@ func (s *Server) endAccount(ctx context.Context, acct *store.Account) error {
 	return err
 }
 
-// deleteAccountData removes repository, blobs and events of a deleted account. It may run again after it was interrupted.
+// deleteAccountData removes repository, blobs, events and at last the row of a deleted account. It may run again after it was interrupted.
 func (s *Server) deleteAccountData(ctx context.Context, payload string) error {
 	var job deleteAccountJob
 	if err := json.Unmarshal([]byte(payload), &job); err != nil {
 		return err
 	}
 	acct, err := s.store.AccountByID(ctx, job.Account)
-	if err != nil || acct.DID != job.DID || acct.DeletedAt.IsZero() {
+	if errors.Is(err, store.ErrNotFound) || err == nil && acct.DeletedAt.IsZero() {
+		return nil
+	}
+	if err != nil {
 		return err
 	}
 	unlock := s.store.LockBlobs(acct.ID)
@@ -104,5 +105,8 @@ func (s *Server) deleteAccountData(ctx context.Context, payload string) error {
 	if err := s.store.DeleteRepo(ctx, acct.ID); err != nil {
 		return err
 	}
-	return s.blobs.DeleteAll(acct.DID)
+	if err := s.blobs.DeleteAll(acct.DID); err != nil {
+		return err
+	}
+	return s.store.Update(ctx, func(tx *store.Tx) error { return tx.RemoveAccount(ctx, acct.ID) })
 }

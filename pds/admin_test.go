@@ -391,6 +391,9 @@ func TestAdminDeletesAccount(t *testing.T) {
 	if problems, err := n.srv.store.Check(t.Context(), 0, nil); err != nil || len(problems) != 0 {
 		t.Errorf("check: %v, %v", problems, err)
 	}
+	if _, err := n.srv.store.AccountByDID(t.Context(), syntax.DID(c.did)); err == nil {
+		t.Error("the account's row is still there: its DID could not come back")
+	}
 	n.signUp(t, "alice") // the name is free again
 }
 

@@ -44,10 +44,12 @@ func (s *Server) keepBlob(ctx context.Context, acct *store.Account, up *blob.Upl
 	unlock := s.store.LockBlobs(acct.ID)
 	defer unlock()
 	// Under the lock, because the account may have been deleted while the body came in, and then nobody would come for the blob.
-	if now, err := s.store.AccountByID(ctx, acct.ID); err != nil {
-		return store.Blob{}, err
-	} else if !now.DeletedAt.IsZero() {
+	now, err := s.store.AccountByID(ctx, acct.ID)
+	if errors.Is(err, store.ErrNotFound) || err == nil && !now.DeletedAt.IsZero() {
 		return store.Blob{}, auth.ErrAccountNotFound
+	}
+	if err != nil {
+		return store.Blob{}, err
 	}
 	old, err := s.store.Blob(ctx, acct.ID, up.CID)
 	switch {
