@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"database/sql"
 	"fmt"
 
 	"github.com/bluesky-social/indigo/api/atproto"
@@ -32,8 +33,13 @@ func (c *checker) events(acct AccountID) error {
 	chains := make(map[AccountID]link)
 	for rows.Next() {
 		var e StoredEvent
-		if err := rows.Scan(&e.Seq, &e.Account, &e.Kind, &e.Frame); err != nil {
+		var stored sql.RawBytes
+		if err := rows.Scan(&e.Seq, &e.Account, &e.Kind, &stored); err != nil {
 			return err
+		}
+		if e.Frame, err = unpackFrame(stored); err != nil {
+			c.report(e.Account, chains[e.Account].did, "event %d: %v", e.Seq, err)
+			continue
 		}
 		c.event(&e, chains)
 	}

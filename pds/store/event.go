@@ -27,7 +27,11 @@ func (tx *Tx) AppendEvent(acct AccountID, e event.Event) (seq int64, err error) 
 		return 0, err
 	}
 	const insert = "INSERT INTO event (seq, account, time, kind, frame) VALUES (?, ?, ?, ?, ?)"
-	if _, err := tx.conn.exec(insert, seq, int64(acct), micros(e.Time), string(e.Kind), e.Frame); err != nil {
+	packed := packFrame(w.packed[:0], e.Frame)
+	if cap(packed) <= maxKeptFrame {
+		w.packed = packed
+	}
+	if _, err := tx.conn.exec(insert, seq, int64(acct), micros(e.Time), string(e.Kind), packed); err != nil {
 		return 0, fmt.Errorf("append event: %w", err)
 	}
 	w.seq = seq
@@ -68,8 +72,12 @@ func (s *Store) Events(ctx context.Context, after int64, limit, maxBytes int) ([
 	for size := 0; size < maxBytes && rows.Next(); {
 		var e StoredEvent
 		var at int64
-		if err := rows.Scan(&e.Seq, &e.Account, &e.Kind, &at, &e.Frame); err != nil {
+		var stored sql.RawBytes
+		if err := rows.Scan(&e.Seq, &e.Account, &e.Kind, &at, &stored); err != nil {
 			return nil, err
+		}
+		if e.Frame, err = unpackFrame(stored); err != nil {
+			return nil, fmt.Errorf("event %d: %w", e.Seq, err)
 		}
 		e.Time = fromMicros(at)
 		events = append(events, e)

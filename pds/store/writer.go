@@ -38,7 +38,8 @@ type job struct {
 type writer struct {
 	s       *Store
 	conn    *writeConn
-	seq     int64 // of the last event in the transaction
+	seq     int64  // of the last event in the transaction
+	packed  []byte // room for the stored form of an event's frame
 	queue   chan *job
 	started bool
 

@@ -127,7 +127,7 @@ CREATE TABLE event (
   account    INTEGER NOT NULL,
   time       INTEGER NOT NULL,
   kind       TEXT NOT NULL,                   -- commit, sync, identity, account
-  frame      BLOB NOT NULL                    -- as sent to subscribers
+  frame      BLOB NOT NULL                    -- as sent to subscribers, packed: the letter s and an S2 block
 ) STRICT;
 
 CREATE TABLE job (
