@@ -23,13 +23,14 @@ const (
 	sweepInterval = time.Hour
 	sweepBatch    = 500
 	orphanSweep   = 24 * time.Hour
+	orphanFirst   = 10 * time.Minute // after the start, for servers that are restarted every day
 	// uploadLifetime is how long an upload waits for a record that refers to it.
 	uploadLifetime = 24 * time.Hour
 )
 
 // work does the jobs that must survive a restart, and sweeps up what nobody came back for, until ctx ends.
 func (s *Server) work(ctx context.Context) {
-	jobs, sweeps, orphans := time.NewTicker(jobInterval), time.NewTicker(sweepInterval), time.NewTicker(orphanSweep)
+	jobs, sweeps, orphans := time.NewTicker(jobInterval), time.NewTicker(sweepInterval), time.NewTimer(orphanFirst)
 	defer jobs.Stop()
 	defer sweeps.Stop()
 	defer orphans.Stop()
@@ -44,6 +45,7 @@ func (s *Server) work(ctx context.Context) {
 			s.sweep(ctx)
 		case <-orphans.C:
 			s.sweepOrphans(ctx)
+			orphans.Reset(orphanSweep)
 		}
 	}
 }

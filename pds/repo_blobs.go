@@ -61,7 +61,8 @@ func (s *Server) keepBlob(ctx context.Context, acct *store.Account, up *blob.Upl
 	if err := up.Keep(); err != nil {
 		return store.Blob{}, err
 	}
-	return s.store.PutBlob(ctx, acct.ID, store.Blob{CID: up.CID, MimeType: up.MimeType, Size: up.Size})
+	// The bytes are in place: a client that goes now must not leave them without their row.
+	return s.store.PutBlob(context.WithoutCancel(ctx), acct.ID, store.Blob{CID: up.CID, MimeType: up.MimeType, Size: up.Size})
 }
 
 func blobRefJSON(b store.Blob) map[string]any {

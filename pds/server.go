@@ -269,6 +269,10 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	})
 	s.log.Info("serving", "url", s.cfg.PublicURL(), "listen", ln.Addr().String(), "did", s.serviceDID, "version", s.version())
 	err := xrpc.Serve(ctx, xrpc.NewServer(s.Handler(), s.log), ln, s.cfg.ShutdownTimeout)
+	if errors.Is(err, xrpc.ErrCutOff) {
+		s.log.Warn("stopping", "err", err) // somebody reads too slowly; nothing is lost
+		err = nil
+	}
 	stop()
 	if ctx.Err() != nil {
 		wg.Wait()

@@ -124,7 +124,8 @@ func (s *Server) registerDID(ctx context.Context, res *account.Reservation, reco
 	if err != nil {
 		return "", plc.Operation{}, err
 	}
-	return did, op, s.plc.Submit(ctx, did, op)
+	// A client that goes now must not leave open whether the DID was made.
+	return did, op, s.plc.Submit(context.WithoutCancel(ctx), did, op)
 }
 
 // storeAccount stores the account with its empty repository and the events that announce it.

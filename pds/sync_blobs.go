@@ -14,7 +14,10 @@ import (
 	"perch/xrpc"
 )
 
-// getBlob serves a public blob. Its bytes never change under its CID, so caches may keep them for ever; the security headers keep a
+// blobCaching lets every cache keep a public blob. Its bytes never change, but it may be deleted or taken down, so not for longer than a day.
+const blobCaching = "public, max-age=86400, immutable"
+
+// getBlob serves a public blob. Its bytes never change under its CID, so caches may keep them; the security headers keep a
 // browser from running what a stranger uploaded.
 func (s *Server) getBlob(w http.ResponseWriter, r *http.Request) error {
 	q := r.URL.Query()
@@ -49,7 +52,7 @@ func (s *Server) getBlob(w http.ResponseWriter, r *http.Request) error {
 	h.Set("ETag", `"`+c.String()+`"`)
 	if acct.Active() {
 		h.Del("Vary") // a public blob is the same for all
-		h.Set("Cache-Control", "public, max-age=31536000, immutable")
+		h.Set("Cache-Control", blobCaching)
 	}
 	http.ServeContent(w, r, "", time.Time{}, f)
 	return nil

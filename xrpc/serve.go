@@ -11,6 +11,9 @@ import (
 	"time"
 )
 
+// ErrCutOff says that requests still ran when the grace for them was over, and that their connections were closed.
+var ErrCutOff = errors.New("requests were cut off")
+
 // statusClientGone stands in the log for requests whose client left before the answer.
 const statusClientGone = 499
 
@@ -109,6 +112,7 @@ func NewServer(h http.Handler, log *slog.Logger) *http.Server {
 
 // Serve serves on ln until ctx ends. Then it takes no new connections and gives the running
 // requests until grace is over. Websockets are not among them: who opened them closes them.
+// The error is ErrCutOff when the grace was over before the last request.
 func Serve(ctx context.Context, s *http.Server, ln net.Listener, grace time.Duration) error {
 	failed := make(chan error, 1)
 	go func() { failed <- s.Serve(ln) }()
@@ -121,7 +125,7 @@ func Serve(ctx context.Context, s *http.Server, ln net.Listener, grace time.Dura
 	defer cancel()
 	if err := s.Shutdown(end); err != nil {
 		_ = s.Close()
-		return fmt.Errorf("stop serving %s: requests still run after %s: %w", ln.Addr(), grace, err)
+		return fmt.Errorf("%w after %s", ErrCutOff, grace)
 	}
 	return nil
 }

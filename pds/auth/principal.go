@@ -127,6 +127,9 @@ func (p Principal) MayCall(method syntax.NSID) error {
 	if p.Scope == ScopeTakendown && !sameMethod(method, methodCreateAccount) {
 		return ErrInvalidToken.with("Bad token scope")
 	}
+	if method == "" && !p.IsPrivileged() {
+		return ErrInvalidToken.with("A token for all methods needs the main password: name one with lxm") // it would open privileged ones too
+	}
 	if IsPrivileged(method) && !p.IsPrivileged() && p.Scope != ScopeTakendown {
 		return ErrInvalidToken.with("Bad token method")
 	}

@@ -148,10 +148,9 @@ func (v *Verifier) checkTimes(c *sessionClaims) error {
 	if !now.Before(c.Expires.Time()) {
 		return ErrExpiredToken
 	}
-	for _, begin := range []*jwt.NumericDate{c.IssuedAt, c.NotBefore} {
-		if begin != nil && begin.Time().After(now.Add(clockSkew)) {
-			return ErrInvalidToken.with("Token is not valid yet")
-		}
+	// iat does not count: we signed the token, and a clock that was set back since must not sign people out.
+	if c.NotBefore != nil && c.NotBefore.Time().After(now.Add(clockSkew)) {
+		return ErrInvalidToken.with("Token is not valid yet")
 	}
 	return nil
 }
