@@ -37,6 +37,12 @@ var (
 	ErrBadCredentials = errors.New("invalid identifier or password")
 	// ErrTakendown: the account is taken down or suspended.
 	ErrTakendown = errors.New("account is taken down")
+	// ErrFactorRequired: the password was right, and a code is wanted beside it.
+	ErrFactorRequired = errors.New("second factor is required")
+	// ErrFactorInvalid: the code is wrong, used, or expired.
+	ErrFactorInvalid = errors.New("second factor is invalid")
+	// ErrFactorLocked: too many codes were wrong; none is looked at for a while.
+	ErrFactorLocked = errors.New("second factor is locked")
 	// ErrSessionRevoked: the session was ended, has expired, or was refreshed longer ago than the grace period.
 	ErrSessionRevoked = errors.New("session is revoked")
 	// ErrInvalidName: the name of an app password is missing, too long or taken.

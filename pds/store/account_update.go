@@ -97,6 +97,8 @@ func (tx *Tx) deleteBelongings(ctx context.Context, id AccountID) error {
 		`DELETE FROM preference WHERE account = ?`,
 		`DELETE FROM email_token WHERE account = ?`,
 		`DELETE FROM mail WHERE account = ?`,
+		`DELETE FROM second_factor WHERE account = ?`,
+		`DELETE FROM recovery_code WHERE account = ?`,
 	} {
 		if _, err := tx.exec(ctx, query, id); err != nil {
 			return fmt.Errorf("delete what account %d owns: %w", id, err)
