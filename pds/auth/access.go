@@ -231,9 +231,13 @@ func refuseInactive(a *store.Account, allow []Allow) error {
 	switch a.Status() {
 	case store.StatusDeleted:
 		return ErrAccountNotFound
-	case store.StatusTakendown, store.StatusSuspended:
+	case store.StatusTakendown:
 		if !has(allow, Takendown) {
 			return ErrAccountTakedown
+		}
+	case store.StatusSuspended: // clients know no other name for it
+		if !has(allow, Takendown) {
+			return ErrAccountTakedown.with("Account has been suspended")
 		}
 	}
 	if !a.DeactivatedAt.IsZero() && !has(allow, Deactivated) {
