@@ -8,18 +8,18 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
 	"github.com/urfave/cli/v3"
-	"golang.org/x/sync/errgroup"
 )
 
 func (p *program) accountCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "account",
-		Usage: "make and list accounts on the running server",
-		Commands: []*cli.Command{
+		Usage: "make, list and change accounts on the running server",
+		Commands: append([]*cli.Command{
 			{
 				Name:      "create",
 				Usage:     "make an account",
@@ -34,7 +34,7 @@ func (p *program) accountCommand() *cli.Command {
 				Action: p.createAccount,
 			},
 			{Name: "list", Usage: "list all accounts", Flags: []cli.Flag{serverFlag}, Action: p.listAccounts},
-		},
+		}, p.adminCommands()...),
 	}
 }
 
@@ -118,7 +118,9 @@ func (p *program) listAccounts(ctx context.Context, c *cli.Command) error {
 		if err := server.get(ctx, "com.atproto.sync.listRepos", params, &page); err != nil {
 			return err
 		}
-		server.handles(ctx, page.Repos)
+		if err := server.handles(ctx, page.Repos); err != nil {
+			return err
+		}
 		for _, r := range page.Repos {
 			fmt.Fprintf(w, "%s\t%s\t%s\n", r.DID, r.status(), r.handle)
 		}
@@ -139,21 +141,31 @@ func (r *repoEntry) status() string {
 	return "inactive"
 }
 
-// handles asks for the handle of each active account; one that cannot be told is "-".
-func (c *client) handles(ctx context.Context, repos []repoEntry) {
-	var g errgroup.Group
-	g.SetLimit(4)
-	for i := range repos {
-		g.Go(func() error {
-			var out struct{ Handle string }
-			repos[i].handle = "-"
-			if repos[i].Active && c.get(ctx, "com.atproto.repo.describeRepo", url.Values{"repo": {repos[i].DID}}, &out) == nil {
-				repos[i].handle = out.Handle
+// infosPerRequest keeps the address of a request short.
+const infosPerRequest = 100
+
+// handles asks for the handle of each account; one that has none any more is "-".
+func (c *client) handles(ctx context.Context, repos []repoEntry) error {
+	for page := range slices.Chunk(repos, infosPerRequest) {
+		params := url.Values{}
+		for _, r := range page {
+			params.Add("dids", r.DID)
+		}
+		var out struct{ Infos []accountView }
+		if err := c.get(ctx, "com.atproto.admin.getAccountInfos", params, &out); err != nil {
+			return err
+		}
+		handles := map[string]string{}
+		for _, a := range out.Infos {
+			handles[a.DID] = a.Handle
+		}
+		for i := range page {
+			if page[i].handle = handles[page[i].DID]; page[i].handle == "" {
+				page[i].handle = "-"
 			}
-			return nil
-		})
+		}
 	}
-	_ = g.Wait()
+	return nil
 }
 
 func (p *program) inviteCommand() *cli.Command {

@@ -96,6 +96,8 @@ func (c *client) do(ctx context.Context, method, path string, body []byte, out a
 	}
 	if method == http.MethodPost {
 		req.Header.Set("Content-Type", "application/json")
+	}
+	if method == http.MethodPost || strings.HasPrefix(path, "com.atproto.admin.") {
 		req.SetBasicAuth("admin", c.password)
 	}
 	res, err := http.DefaultClient.Do(req)
@@ -109,6 +111,9 @@ func (c *client) do(ctx context.Context, method, path string, body []byte, out a
 	answer, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
 	if err != nil {
 		return err
+	}
+	if res.StatusCode == http.StatusOK && out == nil {
+		return nil
 	}
 	if res.StatusCode == http.StatusOK {
 		return json.Unmarshal(answer, out)
