@@ -69,21 +69,30 @@ func (s *Store) Events(ctx context.Context, after int64, limit, maxBytes int) ([
 	}
 	defer rows.Close()
 	var events []StoredEvent
+	// Plain types and bytes that are not copied: those of our own would cost database/sql more than SQLite needs for the row.
+	var seq, acct, at int64
+	var kind, stored sql.RawBytes
+	dest := []any{&seq, &acct, &kind, &at, &stored}
 	for size := 0; size < maxBytes && rows.Next(); {
-		var e StoredEvent
-		var at int64
-		var stored sql.RawBytes
-		if err := rows.Scan(&e.Seq, &e.Account, &e.Kind, &at, &stored); err != nil {
+		if err := rows.Scan(dest...); err != nil {
 			return nil, err
 		}
-		if e.Frame, err = unpackFrame(stored); err != nil {
-			return nil, fmt.Errorf("event %d: %w", e.Seq, err)
+		frame, err := unpackFrame(stored)
+		if err != nil {
+			return nil, fmt.Errorf("event %d: %w", seq, err)
 		}
-		e.Time = fromMicros(at)
-		events = append(events, e)
-		size += len(e.Frame)
+		events = append(events, StoredEvent{Seq: seq, Account: AccountID(acct), Kind: kindOf(kind), Time: fromMicros(at), Frame: frame})
+		size += len(frame)
 	}
 	return events, rows.Err()
+}
+
+// kindOf is event.Kind(name) without memory for each of the common ones.
+func kindOf(name []byte) event.Kind {
+	if string(name) == string(event.Commit) {
+		return event.Commit
+	}
+	return event.Kind(name)
 }
 
 // pruneChunk is the number of events deleted in one transaction, so that pruning never holds up commits for long.
