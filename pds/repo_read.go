@@ -79,30 +79,31 @@ type listRecordsParams struct {
 	Reverse    bool                `query:"reverse"`
 }
 
+// listRecordsOutput is the answer of listRecords, as JSON from the start: a page of a hundred records as values would cost more than to read them.
 type listRecordsOutput struct {
-	cursor  string
-	records []recordOutput
+	json []byte
 }
 
 // AppendJSON appends {"cursor","records"}; the cursor is left out on the last page.
-func (o *listRecordsOutput) AppendJSON(dst []byte) (_ []byte, err error) {
-	dst = append(dst, '{')
-	if o.cursor != "" {
-		dst = append(dst, `"cursor":`...)
-		dst = strconv.AppendQuote(dst, o.cursor)
-		dst = append(dst, ',')
-	}
-	dst = append(dst, `"records":[`...)
-	for i := range o.records {
-		if i > 0 {
-			dst = append(dst, ',')
-		}
-		if dst, err = o.records[i].AppendJSON(dst); err != nil {
-			return dst, err
-		}
-	}
-	return append(dst, `]}`...), nil
+func (o *listRecordsOutput) AppendJSON(dst []byte) ([]byte, error) {
+	return append(dst, o.json...), nil
 }
+
+// appendRecord appends a record as one of a list.
+func appendRecord(dst []byte, did syntax.DID, r *store.RecordView) ([]byte, error) {
+	dst = append(dst, `{"uri":"at://`...)
+	dst = append(dst, did...)
+	dst = append(dst, '/')
+	dst = append(dst, r.Path...)
+	dst = append(dst, `","cid":"`...)
+	dst = repo.AppendCID(dst, r.CID)
+	dst = append(dst, `","value":`...)
+	dst, err := repo.AppendJSON(dst, r.Body)
+	return append(dst, '}'), err
+}
+
+// listedRecordBytes is what a record takes in the answer of listRecords, about.
+const listedRecordBytes = 512
 
 func (s *Server) listRecords(ctx context.Context, p *listRecordsParams) (*listRecordsOutput, error) {
 	acct, err := s.readableRepo(ctx, p.Repo)
@@ -114,20 +115,24 @@ func (s *Server) listRecords(ctx context.Context, p *listRecordsParams) (*listRe
 			return nil, xrpc.InvalidRequest("cursor is not a record key: pass the cursor of the page before unchanged")
 		}
 	}
-	recs, more, err := s.store.Records(ctx, acct.ID, p.Collection, syntax.RecordKey(p.Cursor), int(p.Limit), p.Reverse)
+	out := append(make([]byte, 0, (p.Limit+1)*listedRecordBytes), `{"records":[`...)
+	var last []byte
+	more, err := s.store.Records(ctx, acct.ID, p.Collection, syntax.RecordKey(p.Cursor), int(p.Limit), p.Reverse, func(r *store.RecordView) (err error) {
+		if last != nil {
+			out = append(out, ',')
+		}
+		last = append(last[:0], r.RKey()...)
+		out, err = appendRecord(out, acct.DID, r)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
-	out := &listRecordsOutput{records: make([]recordOutput, 0, len(recs))}
+	out = append(out, ']')
 	if more {
-		out.cursor = recs[len(recs)-1].RKey().String()
+		out = strconv.AppendQuote(append(out, `,"cursor":`...), string(last))
 	}
-	for _, rec := range recs {
-		if rec.TakedownRef == "" {
-			out.records = append(out.records, recordOutput{did: acct.DID, path: rec.Path, cid: rec.CID.String(), body: rec.Body})
-		}
-	}
-	return out, nil
+	return &listRecordsOutput{json: append(out, '}')}, nil
 }
 
 type repoParams struct {

@@ -33,6 +33,11 @@ func makeCID(codec byte, sum [32]byte) cid.Cid {
 	return c
 }
 
+// AppendCID appends the text of a CID of version 1, given in its binary form: "b" and lower-case base32.
+func AppendCID(dst, binary []byte) []byte {
+	return base32Lower.AppendEncode(append(dst, 'b'), binary)
+}
+
 // castCID reads one of the two kinds of CIDs that the data model knows: version 1, SHA-256,
 // codec dag-cbor or raw.
 func castCID(b []byte) (cid.Cid, error) {

@@ -48,7 +48,8 @@ func collect[T any](rows *sql.Rows, err error, scan func(*sql.Rows, *T) error) (
 	return all, rows.Err()
 }
 
-// reader is the pool of connections for short reads.
+// reader is the pool of connections for short reads. A context that has ended keeps a read from beginning, but does not break it off: these reads wait
+// for nothing, and to watch the context would cost more than most of them do. What reads many rows looks at its context itself.
 type reader struct {
 	db    *sql.DB
 	stmts sync.Map // query text → *sql.Stmt
@@ -65,11 +66,11 @@ func openReader(path string) (*reader, error) {
 
 func (r *reader) close() error { return r.db.Close() } // closes its statements too
 
-func (r *reader) stmt(ctx context.Context, query string) (*sql.Stmt, error) {
+func (r *reader) stmt(query string) (*sql.Stmt, error) {
 	if st, ok := r.stmts.Load(query); ok {
 		return st.(*sql.Stmt), nil
 	}
-	st, err := r.db.PrepareContext(context.WithoutCancel(ctx), query)
+	st, err := r.db.PrepareContext(context.Background(), query)
 	if err != nil {
 		return nil, err
 	}
@@ -81,19 +82,25 @@ func (r *reader) stmt(ctx context.Context, query string) (*sql.Stmt, error) {
 }
 
 func (r *reader) query(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
-	st, err := r.stmt(ctx, query)
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	st, err := r.stmt(query)
 	if err != nil {
 		return nil, err
 	}
-	return st.QueryContext(ctx, args...)
+	return st.QueryContext(context.Background(), args...)
 }
 
 func (r *reader) queryRow(ctx context.Context, query string, args ...any) row {
-	st, err := r.stmt(ctx, query)
+	if err := ctx.Err(); err != nil {
+		return row{err: err}
+	}
+	st, err := r.stmt(query)
 	if err != nil {
 		return row{err: err}
 	}
-	return row{row: st.QueryRowContext(ctx, args...)}
+	return row{row: st.QueryRowContext(context.Background(), args...)}
 }
 
 // writeConn is the one connection that writes. Only the writer's goroutine uses it.

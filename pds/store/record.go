@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"fmt"
@@ -62,11 +63,24 @@ func collectionRange(collection syntax.NSID) (lo, hi string) {
 // maxPageBytes ends a page of Records: an answer of a hundred records of the greatest size would take half a gigabyte to make.
 const maxPageBytes = 4 << 20
 
-// Records lists records of one collection, at most limit, and no more once their bodies come to 4 MiB: the greatest record key first, the least first if reverse.
-// after is where the page before ended, "" for the first page. more tells whether another page follows. Records that are taken down are among them.
-func (s *Store) Records(ctx context.Context, acct AccountID, collection syntax.NSID, after syntax.RecordKey, limit int, reverse bool) (recs []Record, more bool, err error) {
+// RecordView is a record in a list. Its slices are valid only until the next one.
+type RecordView struct {
+	Path []byte // collection/rkey
+	CID  []byte // binary
+	Body []byte // DAG-CBOR
+}
+
+// RKey is the part of the path after the slash.
+func (r *RecordView) RKey() []byte { return r.Path[bytes.IndexByte(r.Path, '/')+1:] }
+
+// Records calls yield for the records of one collection that are not taken down, at most limit of them, and no more once their bodies come to 4 MiB: the
+// greatest record key first, the least first if reverse. after is where the page before ended, "" for the first page; more tells whether another page
+// follows. An error of yield ends it and is returned. A connection is held meanwhile, so yield must not wait for anything.
+func (s *Store) Records(
+	ctx context.Context, acct AccountID, collection syntax.NSID, after syntax.RecordKey, limit int, reverse bool, yield func(*RecordView) error,
+) (more bool, err error) {
 	const (
-		where      = "SELECT " + recordColumns + " FROM record WHERE account = ? AND path > ? AND path < ? ORDER BY path "
+		where      = "SELECT path, cid, body FROM record WHERE account = ? AND path > ? AND path < ? AND takedown_ref IS NULL ORDER BY path "
 		ascending  = where + "ASC LIMIT ?"
 		descending = where + "DESC LIMIT ?"
 	)
@@ -82,20 +96,25 @@ func (s *Store) Records(ctx context.Context, acct AccountID, collection syntax.N
 	}
 	rows, err := s.read.query(ctx, query, int64(acct), lo, hi, limit+1)
 	if err != nil {
-		return nil, false, err
+		return false, err
 	}
 	defer rows.Close()
-	for size := 0; rows.Next(); {
-		if len(recs) == limit || size >= maxPageBytes {
-			return recs, true, nil
+	// Of one page a hundred rows are read, so what a row costs counts: no copies, no columns that are not needed.
+	var r RecordView
+	dest := []any{(*sql.RawBytes)(&r.Path), (*sql.RawBytes)(&r.CID), (*sql.RawBytes)(&r.Body)}
+	for n, size := 0, 0; rows.Next(); n++ {
+		if n == limit || size >= maxPageBytes {
+			return true, nil
 		}
-		var r Record
-		if err := scanRecord(rows.Scan, &r); err != nil {
-			return nil, false, err
+		if err := rows.Scan(dest...); err != nil {
+			return false, err
 		}
-		recs, size = append(recs, r), size+len(r.Body)
+		size += len(r.Body)
+		if err := yield(&r); err != nil {
+			return false, err
+		}
 	}
-	return recs, false, rows.Err()
+	return false, rows.Err()
 }
 
 // Collections lists the collections that the repository has records in, in the order of the tree. It skips from one to the next, so its cost is that
@@ -163,6 +182,9 @@ func (src source) Scan(lo, hi string, yield func(key string, value cid.Cid) erro
 	}
 	defer rows.Close()
 	for rows.Next() {
+		if err := src.ctx.Err(); err != nil {
+			return err
+		}
 		var path string
 		var raw sql.RawBytes
 		if err := rows.Scan(&path, &raw); err != nil {
