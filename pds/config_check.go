@@ -253,7 +253,7 @@ func (c *Config) checkData(k *checker) {
 	_, ours := os.Stat(c.DatabasePath())
 	_, theirs := os.Stat(filepath.Join(c.DataDirectory, referenceDatabase))
 	if errors.Is(ours, fs.ErrNotExist) && theirs == nil {
-		k.add("PDS_DATA_DIRECTORY", "%s holds the data of a reference PDS, and Perch would begin empty beside it; write the name of another folder", c.DataDirectory)
+		k.add("PDS_DATA_DIRECTORY", "%s holds the data of a reference PDS, and Perch would begin empty beside it; take them over with `perch adopt`, or write the name of another folder", c.DataDirectory)
 	}
 }
 

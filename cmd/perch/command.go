@@ -35,7 +35,7 @@ func (p *program) command() *cli.Command {
 			&cli.StringFlag{Name: "env-file", Usage: "read settings from `FILE`", TakesFile: true},
 		},
 		Commands: []*cli.Command{
-			p.serveCommand(), p.devCommand(), p.checkCommand(), p.configCommand(), p.secretCommand(),
+			p.serveCommand(), p.devCommand(), p.adoptCommand(), p.checkCommand(), p.configCommand(), p.secretCommand(),
 			p.accountCommand(), p.inviteCommand(), p.versionCommand(),
 		},
 	}

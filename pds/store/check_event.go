@@ -57,9 +57,10 @@ func (c *checker) events(acct AccountID) error {
 
 func (c *checker) event(e *StoredEvent, chains map[AccountID]link) {
 	last, known := chains[e.Account]
-	if e.Seq < event.MinSeq || e.Seq > event.MaxSeq {
+	if e.Seq < 1 || e.Seq > event.MaxSeq {
 		c.report(e.Account, last.did, "event %d: seq is out of range", e.Seq)
 	}
+	adopted := e.Seq < event.MinSeq // by another server, which may have left gaps; its last one and our first must fit all the same
 	var err error
 	switch e.Kind {
 	case event.Commit:
@@ -71,7 +72,7 @@ func (c *checker) event(e *StoredEvent, chains map[AccountID]link) {
 		if next, err = commitLink(e, &m); err != nil {
 			break
 		}
-		if known && (m.Since == nil || *m.Since != last.rev || m.PrevData == nil || cid.Cid(*m.PrevData) != last.data) {
+		if known && !adopted && (m.Since == nil || *m.Since != last.rev || m.PrevData == nil || cid.Cid(*m.PrevData) != last.data) {
 			c.report(e.Account, next.did, "event %d: commit %s does not build on the event before it, of revision %s", e.Seq, next.rev, last.rev)
 		}
 		chains[e.Account] = next

@@ -28,6 +28,12 @@ func (r *Record) RKey() syntax.RecordKey {
 	return syntax.RecordKey(rkey)
 }
 
+// Collection is the part of the path before the slash.
+func (r *Record) Collection() syntax.NSID {
+	name, _, _ := strings.Cut(r.Path, "/")
+	return syntax.NSID(name)
+}
+
 const recordColumns = "path, cid, rev, takedown_ref, body"
 
 func scanRecord(scan func(...any) error, r *Record) error {
