@@ -71,20 +71,32 @@ type deleteAccountJob struct {
 
 // endAccount deletes an account: it is gone, and the network told, when this returns. Its repository and blobs go by a job, which a crash only delays.
 func (s *Server) endAccount(ctx context.Context, acct *store.Account) error {
-	payload, err := json.Marshal(deleteAccountJob{Account: acct.ID})
-	if err != nil {
-		return err
+	err := s.accounts.Delete(ctx, acct.ID, bury(ctx))
+	if errors.Is(err, store.ErrNotFound) { // somebody else was faster
+		return accountNotFound(err)
 	}
-	err = s.accounts.Delete(ctx, acct.ID, func(tx *store.Tx, gone *store.Account) error {
-		if err := appendAccountEvent(tx, gone); err != nil {
-			return err
-		}
-		return tx.AddJob(ctx, jobDeleteAccount, string(payload), tx.Now())
-	})
 	if err == nil {
+		s.wake(jobDeleteAccount)
 		s.relay.Notify()
 	}
 	return err
+}
+
+// bury is the hook of every deletion: the event that tells of it, and the job that clears up. Of an account that has never been active here the network
+// knows nothing, and it may be active elsewhere.
+func bury(ctx context.Context) account.Hook {
+	return func(tx *store.Tx, gone *store.Account) error {
+		if gone.Announced() {
+			if err := appendAccountEvent(tx, gone); err != nil {
+				return err
+			}
+		}
+		payload, err := json.Marshal(deleteAccountJob{Account: gone.ID})
+		if err != nil {
+			return err
+		}
+		return tx.AddJob(ctx, jobDeleteAccount, string(payload), tx.Now())
+	}
 }
 
 // deleteAccountData removes repository, blobs, events and at last the row of a deleted account. It may run again after it was interrupted.
@@ -105,6 +117,7 @@ func (s *Server) deleteAccountData(ctx context.Context, payload string) error {
 	if err := s.store.DeleteRepo(ctx, acct.ID); err != nil {
 		return err
 	}
+	s.firehose.Forget(acct.ID)
 	if err := s.blobs.DeleteAll(acct.DID); err != nil {
 		return err
 	}

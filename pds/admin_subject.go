@@ -235,7 +235,7 @@ func (s *Server) updateAccountStatus(ctx context.Context, in *updateSubjectStatu
 		return xrpc.InvalidRequest("An account cannot be taken down and activated at once")
 	}
 	if off != nil && !off.Applied && !acct.DeactivatedAt.IsZero() {
-		if err := s.checkActivation(ctx, acct); err != nil {
+		if err := s.checkDocument(ctx, acct); err != nil {
 			return err
 		}
 	}
@@ -274,13 +274,5 @@ func (s *Server) setDeactivated(ctx context.Context, id store.AccountID, deactiv
 	if deactivated {
 		return s.accounts.Deactivate(ctx, id, time.Time{}, tellStatus(ctx))
 	}
-	return s.accounts.Activate(ctx, id, tellActivation(ctx))
-}
-
-// checkActivation refuses to activate an account that the network would not find here.
-func (s *Server) checkActivation(ctx context.Context, acct *store.Account) error {
-	if !s.validDID(ctx, acct) {
-		return xrpc.InvalidRequest("The DID document of %s does not name this server and the account's signing key", acct.DID)
-	}
-	return nil
+	return s.activate(ctx, id)
 }

@@ -89,6 +89,17 @@ type Config struct {
 	// A did:key of the operator that becomes a rotation key of every new account. Keep its private part offline.
 	RecoveryDIDKey string `env:"PDS_RECOVERY_DID_KEY"`
 
+	// The SMTP server that takes the server's mail: smtp://user:password@host:587 or smtps://user:password@host:465, with special characters
+	// of user and password percent-encoded (%40 for @, %23 for #, %2F for /, %25 for %). Empty means that no mail is sent: `perch mail` shows
+	// what would have been, and `perch account code` prints the codes that people need.
+	EmailSMTPURL string `env:"PDS_EMAIL_SMTP_URL" secret:"true" group:"Mail"`
+	// The sender of mail, such as pds@example.com or Example PDS <pds@example.com>.
+	EmailFromAddress string `env:"PDS_EMAIL_FROM_ADDRESS"`
+	// The SMTP server for mail from moderators. Empty means PDS_EMAIL_SMTP_URL.
+	ModerationEmailSMTPURL string `env:"PDS_MODERATION_EMAIL_SMTP_URL" secret:"true"`
+	// The sender of mail from moderators. Empty means PDS_EMAIL_FROM_ADDRESS.
+	ModerationEmailAddress string `env:"PDS_MODERATION_EMAIL_ADDRESS"`
+
 	// The directory in which the DIDs of new accounts are registered and did:plc DIDs are looked up.
 	PLCURL string `env:"PDS_DID_PLC_URL" envDefault:"https://plc.directory" group:"Identity"`
 	// The age, in milliseconds, from which a known DID document or handle is looked up anew in the background.

@@ -15,6 +15,7 @@ import (
 	"github.com/bluesky-social/indigo/atproto/atcrypto"
 	"github.com/bluesky-social/indigo/atproto/syntax"
 
+	"perch/pds/mail"
 	"perch/pds/seal"
 )
 
@@ -49,6 +50,7 @@ func (c *Config) check(unread []string) []string {
 	c.checkAccounts(k)
 	c.checkNumbers(k)
 	c.checkServices(k)
+	c.checkMail(k)
 	c.checkData(k)
 	if len(k.problems)+len(unread) == 0 && c.public() {
 		c.warnLonely()
@@ -242,6 +244,33 @@ func (c *Config) checkServices(k *checker) {
 	}
 }
 
+func (c *Config) checkMail(k *checker) {
+	for _, m := range []struct{ urlName, url, fromName, from string }{
+		{"PDS_EMAIL_SMTP_URL", c.EmailSMTPURL, "PDS_EMAIL_FROM_ADDRESS", c.EmailFromAddress},
+		{"PDS_MODERATION_EMAIL_SMTP_URL", c.ModerationEmailSMTPURL, "PDS_MODERATION_EMAIL_ADDRESS", c.ModerationEmailAddress},
+	} {
+		if m.url != "" {
+			if err := mail.ParseURL(m.url); err != nil {
+				k.add(m.urlName, "the value cannot be used: %v; write smtp://user:password@host:587 or smtps://user:password@host:465", err)
+			}
+			if m.from == "" {
+				k.add(m.fromName, "it is missing, but %s is set; write the sender's address, such as pds@%s", m.urlName, c.Hostname)
+			}
+		}
+		if m.from != "" {
+			if _, _, err := mail.ParseSender(m.from); err != nil {
+				k.add(m.fromName, "%q is no e-mail address; write one such as pds@%s", m.from, c.Hostname)
+			}
+		}
+	}
+	if c.EmailSMTPURL == "" && c.EmailFromAddress != "" {
+		k.add("PDS_EMAIL_SMTP_URL", "it is missing, but PDS_EMAIL_FROM_ADDRESS is set; set both or none")
+	}
+	if c.ModerationEmailAddress != "" && c.ModerationEmailSMTPURL == "" && c.EmailSMTPURL == "" {
+		k.add("PDS_MODERATION_EMAIL_SMTP_URL", "it is missing, but PDS_MODERATION_EMAIL_ADDRESS is set; set both, or PDS_EMAIL_SMTP_URL, or none")
+	}
+}
+
 // referenceDatabase is the file by which the data folder of a reference PDS is known.
 const referenceDatabase = "account.sqlite"
 
@@ -264,6 +293,9 @@ func (c *Config) warnLonely() {
 	}
 	if c.AppViewURL == "" {
 		c.warn("PDS_BSKY_APP_VIEW_URL is empty: Bluesky apps find no timelines here; the usual one is https://api.bsky.app with PDS_BSKY_APP_VIEW_DID=did:web:api.bsky.app")
+	}
+	if c.EmailSMTPURL == "" {
+		c.warn("PDS_EMAIL_SMTP_URL is empty: no mail is sent, so people who lose a password or move away need you and `perch account code`")
 	}
 	if c.AllowPrivate() {
 		c.warn("PDS_DISABLE_SSRF_PROTECTION is on: strangers can make this server fetch from your private network; remove it")

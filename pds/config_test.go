@@ -37,7 +37,7 @@ func TestReferenceSettingsFileWorksAsItIs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(cfg.Warnings) > 0 {
+	if len(cfg.Warnings) != 1 || !strings.Contains(cfg.Warnings[0], "PDS_EMAIL_SMTP_URL is empty") {
 		t.Errorf("warnings: %q", cfg.Warnings)
 	}
 	if cfg.EnvFile != file || cfg.Hostname != "pds.example.com" || cfg.Port != 3000 || cfg.BlobUploadLimit != 314572800 ||
@@ -183,7 +183,8 @@ func TestWarnings(t *testing.T) {
 		{"PDS_HOSTNME=x", "did you mean PDS_HOSTNAME?"},
 		{"PDS_INVITES_REQUIRED=x", "did you mean PDS_INVITE_REQUIRED?"},
 		{"PDS_COMPLETELY_DIFFERENT=x", "`perch config` lists all settings"},
-		{"PDS_EMAIL_SMTP_URL=smtps://a:b@c", "sends no mail"},
+		{"PDS_EMAIL_DISABLE_CONFIRMATION_LINK=true", "carry codes"},
+		{"PDS_HOSTNAME=pds.example.com", "PDS_EMAIL_SMTP_URL is empty"},
 		{"PDS_HCAPTCHA_SITE_KEY=x", "asks no captcha"},
 		{"PDS_REDIS_SCRATCH_ADDRESS=x", "no Redis"},
 		{"PDS_ACCOUNT_DB_LOCATION=x", "perch.db"},

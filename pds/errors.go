@@ -47,6 +47,11 @@ var wireErrors = []struct {
 	{account.ErrFactorInvalid, 400, "InvalidToken", ""},
 	{account.ErrFactorLocked, 429, xrpc.NameRateLimit, ""},
 	{account.ErrSessionRevoked, 400, "ExpiredToken", "Token has been revoked"},
+	{account.ErrInvalidCode, 400, "InvalidToken", ""},
+	{account.ErrExpiredCode, 400, "ExpiredToken", ""},
+	{account.ErrCodeRequired, 400, "TokenRequired", ""},
+	{account.ErrOtherEmail, 400, "InvalidEmail", ""},
+	{errNoEmail, 400, xrpc.NameInvalidRequest, ""},
 	{account.ErrInvalidName, 400, xrpc.NameInvalidRequest, ""},
 	{account.ErrInvalidPreferences, 400, xrpc.NameInvalidRequest, ""},
 

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
@@ -28,19 +30,65 @@ const (
 	uploadLifetime = 24 * time.Hour
 )
 
+// A lane is kinds of jobs that are done one after the other. A mail server that does not answer holds up no deletion, and a large deletion no mail.
+type lane struct {
+	kinds []string
+	wake  chan struct{} // 1 deep: there is something to do before the next tick
+}
+
+func newLanes() []lane {
+	var lanes []lane
+	for _, kinds := range [][]string{{store.JobDeleteBlob}, {jobDeleteAccount}, {store.JobMail, jobPasswordReset}} {
+		lanes = append(lanes, lane{kinds, make(chan struct{}, 1)})
+	}
+	return lanes
+}
+
+// wake has jobs of the kind looked at now.
+func (s *Server) wake(kind string) {
+	for _, l := range s.lanes {
+		if slices.Contains(l.kinds, kind) {
+			select {
+			case l.wake <- struct{}{}:
+			default:
+			}
+		}
+	}
+}
+
 // work does the jobs that must survive a restart, and sweeps up what nobody came back for, until ctx ends.
 func (s *Server) work(ctx context.Context) {
-	jobs, sweeps, orphans := time.NewTicker(jobInterval), time.NewTicker(sweepInterval), time.NewTimer(orphanFirst)
-	defer jobs.Stop()
+	var wg sync.WaitGroup
+	for _, l := range s.lanes {
+		wg.Go(func() { s.workLane(ctx, l) })
+	}
+	wg.Go(func() { s.workSweeps(ctx) })
+	wg.Wait()
+}
+
+func (s *Server) workLane(ctx context.Context, l lane) {
+	tick := time.NewTicker(jobInterval)
+	defer tick.Stop()
+	for {
+		s.runJobs(ctx, l.kinds...)
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		case <-l.wake:
+		}
+	}
+}
+
+func (s *Server) workSweeps(ctx context.Context) {
+	sweeps, orphans := time.NewTicker(sweepInterval), time.NewTimer(orphanFirst)
 	defer sweeps.Stop()
 	defer orphans.Stop()
 	s.sweep(ctx)
 	for {
-		s.runJobs(ctx)
 		select {
 		case <-ctx.Done():
 			return
-		case <-jobs.C:
 		case <-sweeps.C:
 			s.sweep(ctx)
 		case <-orphans.C:
@@ -50,9 +98,10 @@ func (s *Server) work(ctx context.Context) {
 	}
 }
 
-func (s *Server) runJobs(ctx context.Context) {
+// runJobs does the jobs of the kinds that are due.
+func (s *Server) runJobs(ctx context.Context, kinds ...string) {
 	for ctx.Err() == nil {
-		due, err := s.store.DueJobs(ctx, time.Now(), jobBatch)
+		due, err := s.store.DueJobs(ctx, time.Now(), jobBatch, kinds...)
 		if err != nil {
 			s.log.ErrorContext(ctx, "list jobs", "err", err)
 			return
@@ -73,6 +122,9 @@ func (s *Server) runJob(ctx context.Context, j store.Job) {
 	} else {
 		s.log.WarnContext(ctx, "job", "kind", j.Kind, "id", j.ID, "attempts", j.Attempts+1, "err", err)
 		wait := min(jobRetryMin<<min(j.Attempts, 16), jobRetryMax)
+		if j.Kind == store.JobMail {
+			wait = min(wait, mailRetryMax)
+		}
 		err = s.store.RetryJob(ctx, j.ID, time.Now().Add(wait), err)
 	}
 	if err != nil && ctx.Err() == nil {
@@ -86,6 +138,10 @@ func (s *Server) doJob(ctx context.Context, j store.Job) error {
 		return s.deleteBlobBytes(ctx, j.Payload)
 	case jobDeleteAccount:
 		return s.deleteAccountData(ctx, j.Payload)
+	case store.JobMail:
+		return s.deliver(ctx, j.Payload)
+	case jobPasswordReset:
+		return s.mailPasswordReset(ctx, j.Payload)
 	}
 	return fmt.Errorf("no such kind of job: %s", j.Kind)
 }
@@ -118,8 +174,12 @@ func (s *Server) sweep(ctx context.Context) {
 	if err := s.blobs.RemoveTemp(before); err != nil {
 		s.log.ErrorContext(ctx, "sweep unfinished uploads", "err", err)
 	}
-	if err := s.accounts.SweepSessions(ctx); err != nil && ctx.Err() == nil {
-		s.log.ErrorContext(ctx, "sweep sessions", "err", err)
+	for what, sweep := range map[string]func(context.Context) error{
+		"sessions": s.accounts.SweepSessions, "codes": s.accounts.SweepCodes, "mails": s.sweepMails, "accounts": s.deleteExpired,
+	} {
+		if err := sweep(ctx); err != nil && ctx.Err() == nil {
+			s.log.ErrorContext(ctx, "sweep "+what, "err", err)
+		}
 	}
 }
 

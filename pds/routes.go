@@ -3,6 +3,7 @@ package pds
 import (
 	"context"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
@@ -22,6 +23,7 @@ func (s *Server) routes() {
 	s.adminRoutes()
 	s.appViewRoutes()
 	s.pages()
+	s.operatorPages()
 }
 
 func (s *Server) serverRoutes() {
@@ -40,6 +42,17 @@ func (s *Server) serverRoutes() {
 	xrpc.Query(m, "com.atproto.server.getAccountInviteCodes", a.Full(auth.Deactivated), s.getAccountInviteCodes)
 	xrpc.Query(m, "com.atproto.server.getServiceAuth", a.Standard(auth.Takendown, auth.Deactivated), s.getServiceAuth)
 	xrpc.Query(m, "com.atproto.server.checkAccountStatus", a.Standard(auth.Deactivated), s.checkAccountStatus)
+	xrpc.Procedure(m, "com.atproto.server.requestPasswordReset", nil, s.requestPasswordReset, limit(15, time.Hour), limit(50, 24*time.Hour), addressLimit())
+	xrpc.Procedure(m, "com.atproto.server.resetPassword", nil, s.resetPassword, limit(50, 5*time.Minute))
+	xrpc.Procedure(m, "com.atproto.server.requestEmailConfirmation", a.Standard(auth.Deactivated), s.requestEmailConfirmation, mailLimits())
+	xrpc.Procedure(m, "com.atproto.server.confirmEmail", a.Standard(auth.Deactivated), s.confirmEmail, codeLimit())
+	xrpc.Procedure(m, "com.atproto.server.requestEmailUpdate", a.Full(auth.Deactivated), s.requestEmailUpdate, mailLimits())
+	xrpc.Procedure(m, "com.atproto.server.updateEmail", a.Full(auth.Deactivated), s.updateEmail, codeLimit())
+	xrpc.Procedure(m, "com.atproto.server.requestAccountDelete", a.Full(auth.Deactivated), s.requestAccountDelete, mailLimits())
+	xrpc.Procedure(m, "com.atproto.server.deleteAccount", nil, s.deleteAccount, limit(50, 5*time.Minute))
+	xrpc.Procedure(m, "com.atproto.server.deactivateAccount", a.Full(auth.Takendown, auth.Deactivated), s.deactivateAccount, statusLimit())
+	xrpc.Procedure(m, "com.atproto.server.activateAccount", a.Full(auth.Deactivated), s.activateAccount, statusLimit())
+	xrpc.Procedure(m, "com.atproto.server.reserveSigningKey", nil, s.reserveSigningKey, limit(100, 5*time.Minute))
 	xrpc.Query(m, "app.bsky.actor.getPreferences", a.Standard(auth.Takendown, auth.Deactivated), s.getPreferences)
 	xrpc.Procedure(m, "app.bsky.actor.putPreferences", a.Standard(auth.Deactivated), s.putPreferences)
 }
@@ -159,6 +172,37 @@ func signInLimits() xrpc.Option {
 	)
 }
 
+// byAccount is the key of limits that count for each account.
+func byAccount(ctx context.Context, _ *http.Request, _ any) string {
+	return auth.From(ctx).DID.String()
+}
+
+// mailLimits bound how many mails of one kind an account can have sent to itself.
+func mailLimits() xrpc.Option {
+	return xrpc.WithRateLimit(
+		xrpc.RateLimit{Points: 5, Window: time.Hour, Key: byAccount},
+		xrpc.RateLimit{Points: 15, Window: 24 * time.Hour, Key: byAccount},
+	)
+}
+
+// addressLimit bounds how much mail everybody together can have sent to one address. It counts for addresses of no account too.
+func addressLimit() xrpc.Option {
+	key := func(_ context.Context, _ *http.Request, input any) string {
+		return strings.ToLower(strings.TrimSpace(input.(*emailInput).Email))
+	}
+	return xrpc.WithInputRateLimit(xrpc.RateLimit{Points: 20, Window: time.Hour, Key: key})
+}
+
+// codeLimit bounds the codes that can be tried by somebody who is signed in.
+func codeLimit() xrpc.Option {
+	return xrpc.WithRateLimit(xrpc.RateLimit{Points: 50, Window: 5 * time.Minute, Key: byAccount})
+}
+
+// statusLimit bounds how often an account can come and go, which costs all who follow the network (spec-checklist ACC-25).
+func statusLimit() xrpc.Option {
+	return xrpc.WithRateLimit(xrpc.RateLimit{Points: 30, Window: time.Hour, Key: byAccount})
+}
+
 // writeLimits make a write count, for cost points, against what the account may write in an hour and a day.
 func writeLimits(cost int) xrpc.Option {
 	return xrpc.WithRateLimit(accountBuckets(func(context.Context, *http.Request, any) int { return cost })...)
@@ -176,10 +220,9 @@ func batchLimits() xrpc.Option {
 }
 
 func accountBuckets(cost func(context.Context, *http.Request, any) int) []xrpc.RateLimit {
-	key := func(ctx context.Context, _ *http.Request, _ any) string { return auth.From(ctx).DID.String() }
 	return []xrpc.RateLimit{
-		{Name: "repo-write-hour", Points: writesPerHour, Window: time.Hour, Key: key, Cost: cost},
-		{Name: "repo-write-day", Points: writesPerDay, Window: 24 * time.Hour, Key: key, Cost: cost},
+		{Name: "repo-write-hour", Points: writesPerHour, Window: time.Hour, Key: byAccount, Cost: cost},
+		{Name: "repo-write-day", Points: writesPerDay, Window: 24 * time.Hour, Key: byAccount, Cost: cost},
 	}
 }
 

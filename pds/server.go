@@ -22,6 +22,7 @@ import (
 	"perch/pds/auth"
 	"perch/pds/blob"
 	"perch/pds/firehose"
+	"perch/pds/mail"
 	"perch/pds/proxy"
 	"perch/pds/relay"
 	"perch/pds/seal"
@@ -39,6 +40,12 @@ type Server struct {
 	serviceDID syntax.DID
 	clockID    uint // of this process, in revs and record keys
 	tids       *syntax.TIDClock
+
+	box        *seal.Box // for what waits in the database
+	letters    mail.Letters
+	mailer     outbox // nil without SMTP
+	moderation outbox // of moderators' mail; nil without SMTP
+	lanes      []lane
 
 	store       *store.Store
 	blobs       *blob.Store
@@ -65,6 +72,7 @@ func New(ctx context.Context, cfg *Config, log *slog.Logger) (*Server, error) {
 		serviceDID: cfg.ServiceDID(),
 		clockID:    uint(rand.N(1 << 10)),
 		lexicons:   lexicons.Default(),
+		lanes:      newLanes(),
 		exports:    newExports(),
 	}
 	s.spellings = spellingsOf(s.lexicons)
@@ -114,6 +122,9 @@ func (s *Server) build(ctx context.Context, box *seal.Box) (err error) {
 		s.log.WarnContext(ctx, warning)
 	}
 	s.rotationKey = secrets.PLCRotationKey
+	if err := s.buildMail(box); err != nil {
+		return err
+	}
 	s.buildIdentity()
 	s.accounts = account.New(s.accountOptions(box))
 	if s.auth, err = auth.New(s.authOptions(secrets)); err != nil {

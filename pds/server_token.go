@@ -99,7 +99,7 @@ func (s *Server) checkAccountStatus(ctx context.Context, _ *struct{}) (*accountS
 	}
 	return &accountStatusOutput{
 		Activated:          acct.DeactivatedAt.IsZero(),
-		ValidDID:           s.validDID(ctx, acct),
+		ValidDID:           s.checkDocument(ctx, acct) == nil,
 		RepoCommit:         head.CID.String(),
 		RepoRev:            head.Commit.Rev.String(),
 		RepoBlocks:         blocks,
@@ -108,20 +108,6 @@ func (s *Server) checkAccountStatus(ctx context.Context, _ *struct{}) (*accountS
 		ExpectedBlobs:      blobs.Expected,
 		ImportedBlobs:      blobs.Imported,
 	}, nil
-}
-
-// validDID tells whether the account's DID document names this server and the key that the account signs with here.
-func (s *Server) validDID(ctx context.Context, acct *store.Account) bool {
-	doc, err := s.identity.Refresh(ctx, acct.DID)
-	if err != nil {
-		return false
-	}
-	endpoint, ok := doc.PDSEndpoint()
-	if !ok || endpoint != s.cfg.PublicURL() {
-		return false
-	}
-	key, err := doc.SigningKey()
-	return err == nil && key.DIDKey() == acct.SigningKeyDID
 }
 
 // countBlocks counts the commit, the nodes of the tree and the records, as an export would send them.

@@ -51,6 +51,14 @@ var (
 	ErrInvalidPreferences = errors.New("invalid preferences")
 	// ErrUnknownKey: the server has not the private half of a key that is to be an account's.
 	ErrUnknownKey = errors.New("signing key is unknown")
+	// ErrInvalidCode: a code from a mail that is not the account's, is for something else, was replaced by a newer one, or was used.
+	ErrInvalidCode = errors.New("invalid code")
+	// ErrExpiredCode: a code from a mail that came too long ago.
+	ErrExpiredCode = errors.New("code has expired")
+	// ErrCodeRequired: the change needs a code from a mail.
+	ErrCodeRequired = errors.New("code is required")
+	// ErrOtherEmail: the e-mail address that was given is not the account's.
+	ErrOtherEmail = errors.New("e-mail address is not the account's")
 	// ErrKey: the account's signing key does not open or is none.
 	ErrKey = errors.New("signing key is unusable")
 )

@@ -16,19 +16,21 @@ type Hook func(tx *store.Tx, changed *store.Account) error
 
 // change runs fn and then hook in one transaction.
 func (s *Service) change(ctx context.Context, id store.AccountID, fn func(tx *store.Tx) error, hook Hook) error {
-	return s.store.Update(ctx, func(tx *store.Tx) error {
-		if err := fn(tx); err != nil {
-			return err
-		}
-		if hook == nil {
-			return nil
-		}
-		changed, err := tx.AccountByID(ctx, id)
-		if err != nil {
-			return err
-		}
-		return hook(tx, changed)
-	})
+	return s.store.Update(ctx, func(tx *store.Tx) error { return changeIn(ctx, tx, id, fn, hook) })
+}
+
+func changeIn(ctx context.Context, tx *store.Tx, id store.AccountID, fn func(tx *store.Tx) error, hook Hook) error {
+	if err := fn(tx); err != nil {
+		return err
+	}
+	if hook == nil {
+		return nil
+	}
+	changed, err := tx.AccountByID(ctx, id)
+	if err != nil {
+		return err
+	}
+	return hook(tx, changed)
 }
 
 // SetHandle gives the account a handle that CheckHandle has accepted. The error is store.ErrHandleTaken.
@@ -36,19 +38,6 @@ func (s *Service) SetHandle(ctx context.Context, id store.AccountID, h syntax.Ha
 	err := s.change(ctx, id, func(tx *store.Tx) error { return tx.SetHandle(ctx, id, h) }, hook)
 	if errors.Is(err, store.ErrHandleTaken) {
 		return refuse(store.ErrHandleTaken, "Handle already taken: %s", h)
-	}
-	return err
-}
-
-// SetEmail gives the account another e-mail address, which is not confirmed yet. Errors: ErrInvalidEmail, store.ErrEmailTaken.
-func (s *Service) SetEmail(ctx context.Context, id store.AccountID, raw string) error {
-	email, err := NormalizeEmail(raw)
-	if err != nil {
-		return err
-	}
-	err = s.change(ctx, id, func(tx *store.Tx) error { return tx.SetEmail(ctx, id, email, time.Time{}) }, nil)
-	if errors.Is(err, store.ErrEmailTaken) {
-		return refuse(store.ErrEmailTaken, "This email address is already in use, please use a different email.")
 	}
 	return err
 }
@@ -63,27 +52,75 @@ func (s *Service) SetPassword(ctx context.Context, id store.AccountID, password 
 	if err != nil {
 		return err
 	}
-	return s.change(ctx, id, func(tx *store.Tx) error {
-		if err := tx.SetPasswordHash(ctx, id, hash); err != nil {
+	return s.change(ctx, id, func(tx *store.Tx) error { return setPassword(ctx, tx, id, hash, revokeApps) }, nil)
+}
+
+// setPassword is the transaction's part of SetPassword. Codes that are on their way go too: whoever waits for one may not be the owner.
+func setPassword(ctx context.Context, tx *store.Tx, id store.AccountID, hash string, revokeApps bool) error {
+	if err := tx.SetPasswordHash(ctx, id, hash); err != nil {
+		return err
+	}
+	if revokeApps {
+		if err := tx.DeleteAppPasswords(ctx, id); err != nil {
 			return err
 		}
-		if revokeApps {
-			if err := tx.DeleteAppPasswords(ctx, id); err != nil {
-				return err
-			}
+	}
+	if err := tx.DeleteEmailTokens(ctx, id); err != nil {
+		return err
+	}
+	return tx.DeleteSessions(ctx, id)
+}
+
+// ResetPassword gives a new password to the account whose code for that it is, and ends all its sessions and app passwords. It returns the
+// account. Errors: ErrInvalidPassword, ErrInvalidCode, ErrExpiredCode.
+func (s *Service) ResetPassword(ctx context.Context, code, password string) (*store.Account, error) {
+	if err := checkNewPassword(password); err != nil {
+		return nil, err
+	}
+	id, err := s.codeOwner(ctx, ForResetPassword, code) // before the slow hash
+	if err != nil {
+		return nil, err
+	}
+	hash, err := s.hasher.hash(ctx, password)
+	if err != nil {
+		return nil, err
+	}
+	var acct *store.Account
+	err = s.change(ctx, id, func(tx *store.Tx) error {
+		if err := s.UseCode(ctx, tx, id, ForResetPassword, code); err != nil {
+			return err
 		}
-		return tx.DeleteSessions(ctx, id)
-	}, nil)
+		return setPassword(ctx, tx, id, hash, true)
+	}, func(_ *store.Tx, changed *store.Account) error {
+		acct = changed
+		return nil
+	})
+	return acct, err
 }
 
 // Deactivate hides the account, to be deleted after the time given unless that is zero. Its sessions go on: its owner may come back, or move.
+// For an account that is deactivated already only the time of its deletion changes, and hook is not run.
 func (s *Service) Deactivate(ctx context.Context, id store.AccountID, deleteAfter time.Time, hook Hook) error {
-	return s.change(ctx, id, func(tx *store.Tx) error { return tx.SetDeactivated(ctx, id, s.now(), deleteAfter) }, hook)
+	return s.store.Update(ctx, func(tx *store.Tx) error {
+		before, err := tx.AccountByID(ctx, id)
+		if err != nil {
+			return err
+		}
+		if !before.DeactivatedAt.IsZero() {
+			return tx.SetDeactivated(ctx, id, before.DeactivatedAt, deleteAfter)
+		}
+		return changeIn(ctx, tx, id, func(tx *store.Tx) error { return tx.SetDeactivated(ctx, id, s.now(), deleteAfter) }, hook)
+	})
 }
 
 // Activate ends a deactivation. A takedown or suspension stays.
 func (s *Service) Activate(ctx context.Context, id store.AccountID, hook Hook) error {
-	return s.change(ctx, id, func(tx *store.Tx) error { return tx.SetDeactivated(ctx, id, time.Time{}, time.Time{}) }, hook)
+	return s.store.Update(ctx, func(tx *store.Tx) error { return s.ActivateIn(ctx, tx, id, hook) })
+}
+
+// ActivateIn is Activate as part of a transaction of the caller's.
+func (s *Service) ActivateIn(ctx context.Context, tx *store.Tx, id store.AccountID, hook Hook) error {
+	return changeIn(ctx, tx, id, func(tx *store.Tx) error { return tx.SetDeactivated(ctx, id, time.Time{}, time.Time{}) }, hook)
 }
 
 // Takedown shuts the account out under the moderators' reference and ends its sessions; "" restores it.
@@ -117,10 +154,4 @@ func (s *Service) Restore(ctx context.Context, id store.AccountID, hook Hook) er
 		}
 		return tx.SetSuspended(ctx, id, time.Time{})
 	}, hook)
-}
-
-// Delete ends the account: handle, e-mail, password, sessions, app passwords and preferences are gone when it returns. Repository and blobs are
-// the hook's to delete or to schedule.
-func (s *Service) Delete(ctx context.Context, id store.AccountID, hook Hook) error {
-	return s.change(ctx, id, func(tx *store.Tx) error { return tx.MarkDeleted(ctx, id, s.now()) }, hook)
 }

@@ -1,9 +1,14 @@
 package account
 
 import (
+	"context"
+	"errors"
 	"net/mail"
 	"strings"
+	"time"
 	"unicode"
+
+	"perch/pds/store"
 )
 
 const (
@@ -46,4 +51,66 @@ func validMailDomain(domain string) bool {
 		}
 	}
 	return len(labels) > 1
+}
+
+// SetEmail gives the account another e-mail address, which is not confirmed yet. Errors: ErrInvalidEmail, store.ErrEmailTaken.
+func (s *Service) SetEmail(ctx context.Context, id store.AccountID, raw string) error {
+	return s.setEmail(ctx, id, raw, func(*store.Tx, *store.Account) error { return nil })
+}
+
+// UpdateEmail is SetEmail for the owner. If the present address is confirmed, it needs the code that was sent there. Errors: ErrCodeRequired,
+// ErrInvalidCode, ErrExpiredCode, and SetEmail's.
+func (s *Service) UpdateEmail(ctx context.Context, id store.AccountID, raw, code string) error {
+	return s.setEmail(ctx, id, raw, func(tx *store.Tx, a *store.Account) error {
+		switch {
+		case a.EmailConfirmedAt.IsZero():
+			return nil
+		case code == "":
+			return refuse(ErrCodeRequired, "Confirmation token required")
+		}
+		return s.UseCode(ctx, tx, id, ForUpdateEmail, code)
+	})
+}
+
+// setEmail does nothing to the account's own address, so that it stays confirmed. With another one the codes go that were sent to the old.
+func (s *Service) setEmail(ctx context.Context, id store.AccountID, raw string, allow func(*store.Tx, *store.Account) error) error {
+	email, err := NormalizeEmail(raw)
+	if err != nil {
+		return err
+	}
+	err = s.store.Update(ctx, func(tx *store.Tx) error {
+		a, err := tx.AccountByID(ctx, id)
+		if err != nil {
+			return err
+		}
+		if err := allow(tx, a); err != nil || a.Email == email {
+			return err
+		}
+		if err := tx.DeleteEmailTokens(ctx, id); err != nil {
+			return err
+		}
+		return tx.SetEmail(ctx, id, email, time.Time{})
+	})
+	if errors.Is(err, store.ErrEmailTaken) {
+		return refuse(store.ErrEmailTaken, "This email address is already in use, please use a different email.")
+	}
+	return err
+}
+
+// ConfirmEmail notes that mail to the account's address arrives, as the code shows. raw must be that address. Errors: ErrOtherEmail, ErrInvalidCode,
+// ErrExpiredCode.
+func (s *Service) ConfirmEmail(ctx context.Context, id store.AccountID, raw, code string) error {
+	return s.store.Update(ctx, func(tx *store.Tx) error {
+		a, err := tx.AccountByID(ctx, id)
+		if err != nil {
+			return err
+		}
+		if a.Email == "" || strings.ToLower(strings.TrimSpace(raw)) != a.Email {
+			return refuse(ErrOtherEmail, "invalid email")
+		}
+		if err := s.UseCode(ctx, tx, id, ForConfirmEmail, code); err != nil {
+			return err
+		}
+		return tx.SetEmail(ctx, id, a.Email, s.now())
+	})
 }

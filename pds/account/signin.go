@@ -30,15 +30,21 @@ var appPasswordForm = regexp.MustCompile(`^[a-z2-7]{4}(-[a-z2-7]{4}){3}$`)
 // ErrBadCredentials, and takes FailureDelay at least, whether the account exists or not. Accounts that are deactivated, suspended or taken down
 // are found too (see Login.Account.Status), but with an app password a taken-down one is refused.
 func (s *Service) Authenticate(ctx context.Context, identifier, password string) (Login, error) {
+	return slowly(ctx, s.opts.FailureDelay, func() (Login, error) { return s.authenticate(ctx, identifier, password) })
+}
+
+// slowly runs fn and holds back ErrBadCredentials until the delay is over.
+func slowly[T any](ctx context.Context, delay time.Duration, fn func() (T, error)) (T, error) {
 	begun := time.Now()
-	login, err := s.authenticate(ctx, identifier, password)
+	out, err := fn()
 	if errors.Is(err, ErrBadCredentials) {
-		if err := wait(ctx, s.opts.FailureDelay-time.Since(begun)); err != nil {
-			return Login{}, err
+		var nobody T
+		if err := wait(ctx, delay-time.Since(begun)); err != nil {
+			return nobody, err
 		}
-		return Login{}, refuse(ErrBadCredentials, "Invalid identifier or password")
+		return nobody, refuse(ErrBadCredentials, "Invalid identifier or password")
 	}
-	return login, err
+	return out, err
 }
 
 func (s *Service) authenticate(ctx context.Context, identifier, password string) (Login, error) {
@@ -135,6 +141,11 @@ func (s *Service) matchAppPassword(ctx context.Context, acct *store.Account, all
 // each spelling would give as many again.
 func Identifier(s string) string {
 	return strings.TrimPrefix(strings.ToLower(strings.TrimSpace(s)), "@")
+}
+
+// Find returns the account that a handle, DID or e-mail address names, in whatever state but deleted, or store.ErrNotFound.
+func (s *Service) Find(ctx context.Context, identifier string) (*store.Account, error) {
+	return s.byIdentifier(ctx, identifier)
 }
 
 // byIdentifier finds the account that a sign-in names, or ErrNotFound. The account is nil with any error.

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"perch/pds/event"
 	"perch/pds/store"
 )
 
@@ -160,7 +161,10 @@ func New(opt Options) *Firehose {
 func (f *Firehose) add(events []store.StoredEvent) {
 	msgs := make([]message, len(events))
 	for i, e := range events {
-		msgs[i] = message{e.Seq, appendMessage(make([]byte, 0, len(e.Frame)+maxHeader), e.Frame)}
+		msgs[i] = message{seq: e.Seq, acct: e.Account, data: appendMessage(make([]byte, 0, len(e.Frame)+maxHeader), e.Frame)}
+		if e.Kind == event.Account {
+			msgs[i].acct = 0
+		}
 	}
 	f.ring.add(msgs)
 	select {
@@ -168,6 +172,9 @@ func (f *Firehose) add(events []store.StoredEvent) {
 	default:
 	}
 }
+
+// Forget drops the events of an account from memory, but for those of the kind #account, once store.DeleteRepo has dropped them from the table.
+func (f *Firehose) Forget(acct store.AccountID) { f.ring.forget(acct) }
 
 // Pauses between two broadcasts: under load a consumer is woken for many events at once. The pause grows with the
 // audience, because that is what a wake-up costs; after a quiet moment nobody waits.

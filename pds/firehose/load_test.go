@@ -218,7 +218,7 @@ func TestRingModel(t *testing.T) {
 		var all []message
 		for range rapid.IntRange(1, 60).Draw(t, "steps") {
 			seq += rapid.Int64Range(1, 3).Draw(t, "gap")
-			m := message{seq, []byte(strings.Repeat("x", rapid.IntRange(1, 60).Draw(t, "size")))}
+			m := message{seq: seq, data: []byte(strings.Repeat("x", rapid.IntRange(1, 60).Draw(t, "size")))}
 			all = append(all, m)
 			r.add([]message{m, m}) // the second is known already
 			cursor := rapid.Int64Range(start, seq+1).Draw(t, "cursor")

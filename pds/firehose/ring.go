@@ -3,12 +3,15 @@ package firehose
 import (
 	"sort"
 	"sync"
+
+	"perch/pds/store"
 )
 
 // message is one event as it goes over the wire: a complete unmasked websocket message, header included.
 // Its bytes are shared by all subscribers and never change.
 type message struct {
 	seq  int64
+	acct store.AccountID // 0: one that stays
 	data []byte
 }
 
@@ -102,6 +105,22 @@ func (r *ring) evict() {
 	*m = message{}
 	r.head = (r.head + 1) % len(r.buf)
 	r.n--
+}
+
+// forget takes the messages of an account out, but never the newest message of all. Who reads on meets no gap that matters: seqs are not dense.
+func (r *ring) forget(acct store.AccountID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	kept := make([]message, 0, len(r.buf))
+	for i := range r.n {
+		if m := r.at(i); m.acct != acct || i == r.n-1 {
+			kept = append(kept, m)
+		} else {
+			r.bytes -= len(m.data)
+		}
+	}
+	r.n, r.head = len(kept), 0
+	r.buf = kept[:cap(kept)]
 }
 
 // at returns the i-th oldest message.

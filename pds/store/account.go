@@ -71,6 +71,12 @@ func (a *Account) Status() string {
 // Active tells whether the account's repository is public and may be written to.
 func (a *Account) Active() bool { return a.Status() == "" }
 
+// Announced tells whether the account has ever been active here, so that the network has heard of it. One that was made deactivated, to be moved
+// here, has been so since the moment of its making.
+func (a *Account) Announced() bool {
+	return a.DeactivatedAt.IsZero() || !a.DeactivatedAt.Equal(a.CreatedAt)
+}
+
 const accountColumns = `id, did, handle, email, email_confirmed_at, created_at, deactivated_at, delete_after, suspended_at, deleted_at,
 	takedown_ref, invites_disabled, invited_by, signing_key, signing_key_did, password_hash`
 

@@ -1,0 +1,96 @@
+package account
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/bluesky-social/indigo/atproto/syntax"
+
+	"perch/pds/store"
+)
+
+// Delete ends the account: handle, e-mail, password, sessions, app passwords, codes and preferences are gone when it returns. Repository and blobs
+// are the hook's to delete or to schedule. The error is store.ErrNotFound for an account that is deleted already.
+func (s *Service) Delete(ctx context.Context, id store.AccountID, hook Hook) error {
+	return s.delete(ctx, id, func(*store.Tx, *store.Account) error { return nil }, hook)
+}
+
+// DeleteWithCode is Delete for an owner who has entered the code from the mail. Errors: ErrInvalidCode, ErrExpiredCode.
+func (s *Service) DeleteWithCode(ctx context.Context, id store.AccountID, code string, hook Hook) error {
+	return s.delete(ctx, id, func(tx *store.Tx, _ *store.Account) error { return s.UseCode(ctx, tx, id, ForDeleteAccount, code) }, hook)
+}
+
+// errStays says that an account has no reason to be deleted.
+var errStays = errors.New("account is not to be deleted")
+
+// DeleteExpired deletes the accounts that are deactivated and asked to be deleted by now, and returns how many they were.
+func (s *Service) DeleteExpired(ctx context.Context, hook Hook) (n int, err error) {
+	const batch = 100
+	for {
+		now := s.now()
+		ids, err := s.store.ExpiredDeactivations(ctx, now, batch)
+		if err != nil {
+			return n, err
+		}
+		before := n
+		for _, id := range ids {
+			err := s.delete(ctx, id, func(_ *store.Tx, a *store.Account) error { return stillExpired(a, now) }, hook)
+			if err != nil && !errors.Is(err, errStays) && !errors.Is(err, store.ErrNotFound) {
+				return n, err
+			}
+			if err == nil {
+				n++
+			}
+		}
+		if len(ids) < batch || n == before {
+			return n, nil
+		}
+	}
+}
+
+// stillExpired looks again in the transaction: the owner may have come back meanwhile.
+func stillExpired(a *store.Account, now time.Time) error {
+	if a.DeactivatedAt.IsZero() || a.DeleteAfter.IsZero() || a.DeleteAfter.After(now) {
+		return errStays
+	}
+	return nil
+}
+
+func (s *Service) delete(ctx context.Context, id store.AccountID, allow func(*store.Tx, *store.Account) error, hook Hook) error {
+	return s.change(ctx, id, func(tx *store.Tx) error {
+		a, err := tx.AccountByID(ctx, id)
+		if err == nil && !a.DeletedAt.IsZero() {
+			err = store.ErrNotFound
+		}
+		if err == nil {
+			err = allow(tx, a)
+		}
+		if err != nil {
+			return err
+		}
+		if err := tx.DeleteSecret(ctx, nextKeyName(a.DID)); err != nil {
+			return err
+		}
+		return tx.MarkDeleted(ctx, id, s.now())
+	}, hook)
+}
+
+// CheckPassword returns the account of a DID if the main password is right; an app password is not. Wrong password and unknown account are the same
+// ErrBadCredentials, after FailureDelay at least. The account may be deactivated, suspended or taken down.
+func (s *Service) CheckPassword(ctx context.Context, did syntax.DID, password string) (*store.Account, error) {
+	return slowly(ctx, s.opts.FailureDelay, func() (*store.Account, error) {
+		if len(password) > MaxOldPassword || password == "" {
+			return nil, ErrBadCredentials
+		}
+		acct, err := s.store.AccountByDID(ctx, did)
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return nil, err
+		}
+		if err != nil || !acct.DeletedAt.IsZero() {
+			acct = nil
+		}
+		login, err := s.mainPasswordLogin(ctx, acct, password)
+		return login.Account, err
+	})
+}

@@ -1,0 +1,190 @@
+package pds
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/bluesky-social/indigo/atproto/syntax"
+
+	"perch/pds/account"
+	"perch/pds/store"
+	"perch/xrpc"
+)
+
+// Paths of what the command line asks the running server, with the admin password. They are not part of the protocol.
+const (
+	CodePath = "/perch/code"
+	MailPath = "/perch/mail"
+)
+
+const (
+	maxOperatorInput = 64 << 10 // bytes
+	maxMailsListed   = 500
+)
+
+// CodeRequest asks for a code as it would go to an account's e-mail address.
+type CodeRequest struct {
+	Account string `json:"account"` // handle, DID or e-mail address
+	Purpose string `json:"purpose"` // see ParsePurpose
+}
+
+// CodeAnswer is the code. The one that the account had for the purpose is good no more.
+type CodeAnswer struct {
+	DID       syntax.DID    `json:"did"`
+	Handle    syntax.Handle `json:"handle"`
+	Code      string        `json:"code"`
+	ExpiresAt time.Time     `json:"expiresAt"`
+}
+
+// UnsentMail is a mail that was not sent, yet or at all.
+type UnsentMail struct {
+	DID       syntax.DID    `json:"did,omitempty"`
+	Handle    syntax.Handle `json:"handle,omitempty"`
+	To        string        `json:"to"`
+	Subject   string        `json:"subject"`
+	CreatedAt time.Time     `json:"createdAt"`
+	Attempts  int           `json:"attempts"`
+	GivenUp   bool          `json:"givenUp"`
+	Error     string        `json:"error,omitempty"` // of the last attempt
+}
+
+// ParsePurpose reads what a code is for, as people write it: "reset-password" or "reset_password". The error lists what there is.
+func ParsePurpose(s string) (account.Purpose, error) {
+	purpose := account.Purpose(strings.ReplaceAll(strings.ToLower(s), "-", "_"))
+	var names []string
+	for _, p := range account.Purposes() {
+		if p == purpose {
+			return p, nil
+		}
+		names = append(names, strings.ReplaceAll(string(p), "_", "-"))
+	}
+	return "", fmt.Errorf("no code is for %q; write %s", s, strings.Join(names, ", "))
+}
+
+func (s *Server) operatorPages() {
+	s.mux.PageFunc(http.MethodPost, CodePath, operatorPage(s, s.operatorCode), xrpc.WithGlobalLimit())
+	s.mux.PageFunc(http.MethodGet, MailPath, operatorPage(s, s.operatorMail), xrpc.WithGlobalLimit())
+}
+
+// operatorPage takes JSON from, and answers JSON to, somebody who shows the admin password.
+func operatorPage[I, O any](s *Server, h func(context.Context, *I) (O, error)) http.HandlerFunc {
+	admin := s.auth.Admin()
+	return func(w http.ResponseWriter, r *http.Request) {
+		ctx, err := admin(r.Context(), r)
+		if err != nil {
+			s.mux.WriteError(r, err)
+			return
+		}
+		in := new(I)
+		if r.Method == http.MethodPost {
+			// The type keeps out forms of other sites in a browser that knows the password.
+			if kind, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";"); kind != "application/json" {
+				s.mux.WriteError(r, xrpc.InvalidRequest("Content-Type must be application/json"))
+				return
+			}
+			if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxOperatorInput)).Decode(in); err != nil {
+				s.mux.WriteError(r, xrpc.InvalidRequest("The body is not the JSON that is expected"))
+				return
+			}
+		}
+		out, err := h(ctx, in)
+		if err != nil {
+			s.mux.WriteError(r, err)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Cache-Control", "no-store")
+		_ = json.NewEncoder(w).Encode(out)
+	}
+}
+
+func (s *Server) operatorCode(ctx context.Context, in *CodeRequest) (*CodeAnswer, error) {
+	purpose, err := ParsePurpose(in.Purpose)
+	if err != nil {
+		return nil, xrpc.InvalidRequest("%v", err)
+	}
+	out, err := newCode(ctx, s.accounts, in.Account, purpose)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, &xrpc.Error{Status: 400, Name: "AccountNotFound", Message: "There is no account " + in.Account, Err: err}
+	}
+	if err == nil {
+		s.log.InfoContext(ctx, "code made for the operator", "did", out.DID, "purpose", purpose)
+	}
+	return out, err
+}
+
+func newCode(ctx context.Context, accounts *account.Service, name string, purpose account.Purpose) (*CodeAnswer, error) {
+	acct, err := accounts.Find(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	code, err := accounts.NewCode(ctx, acct.ID, purpose, nil)
+	if err != nil {
+		return nil, err
+	}
+	return &CodeAnswer{DID: acct.DID, Handle: acct.Handle, Code: code.Text, ExpiresAt: code.ExpiresAt}, nil
+}
+
+// MakeCode makes a code on a server that does not run. Errors: store.ErrLocked when it does, store.ErrNotFound when there is no such account.
+func MakeCode(ctx context.Context, cfg *Config, name string, purpose account.Purpose) (*CodeAnswer, error) {
+	box, err := openSealMade(cfg)
+	if err != nil {
+		return nil, err
+	}
+	st, err := openStopped(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	defer st.Close()
+	out, err := newCode(ctx, account.New(account.Options{Store: st, Seal: box}), name, purpose)
+	if errors.Is(err, store.ErrNotFound) {
+		err = fmt.Errorf("there is no account %s: %w", name, err)
+	}
+	return out, err
+}
+
+// openStopped opens the database of a server that does not run. It makes nothing.
+func openStopped(ctx context.Context, cfg *Config) (*store.Store, error) {
+	if _, err := os.Stat(cfg.DatabasePath()); err != nil {
+		return nil, fmt.Errorf("there is no database, or PDS_DATA_DIRECTORY names another folder: %w", err)
+	}
+	st, err := store.Open(ctx, store.Options{Path: cfg.DatabasePath()})
+	return st, writableHint(cfg, err)
+}
+
+func (s *Server) operatorMail(ctx context.Context, _ *struct{}) ([]UnsentMail, error) {
+	return unsentMails(ctx, s.store)
+}
+
+// UnsentMails lists the mails that a server which does not run has not sent, the newest first. The error is store.ErrLocked when it runs.
+func UnsentMails(ctx context.Context, cfg *Config) ([]UnsentMail, error) {
+	st, err := openStopped(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	defer st.Close()
+	return unsentMails(ctx, st)
+}
+
+func unsentMails(ctx context.Context, st *store.Store) ([]UnsentMail, error) {
+	mails, err := st.Mails(ctx, maxMailsListed)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]UnsentMail, len(mails))
+	for i, m := range mails {
+		out[i] = UnsentMail{
+			To: m.To, Subject: m.Subject, CreatedAt: m.CreatedAt, Attempts: m.Attempts, GivenUp: m.GivenUp(), Error: m.Error,
+		}
+		if acct, err := st.AccountByID(ctx, m.Account); err == nil {
+			out[i].DID, out[i].Handle = acct.DID, acct.Handle
+		}
+	}
+	return out, nil
+}
