@@ -111,6 +111,7 @@ func TestAdminMethodsAreShut(t *testing.T) {
 		"disableInviteCodes":      {input: map[string]any{"codes": []string{}}},
 		"enableAccountInvites":    {input: map[string]any{"account": did}},
 		"disableAccountInvites":   {input: map[string]any{"account": did}},
+		"sendEmail":               {input: map[string]any{"recipientDid": did, "senderDid": did, "content": "x"}},
 		"updateAccountEmail":      {input: map[string]any{"account": did, "email": "evil@example.com"}},
 		"updateAccountHandle":     {input: map[string]any{"did": did, "handle": "evil.test"}},
 		"updateAccountPassword":   {input: map[string]any{"did": did, "password": "evil-password"}},

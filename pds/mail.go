@@ -91,17 +91,22 @@ func (s *Server) postMail(ctx context.Context, tx *store.Tx, acct *store.Account
 // mailCode makes a code for the account and sends it to its address. The error is errNoEmail when there is none.
 func (s *Server) mailCode(ctx context.Context, acct *store.Account, purpose account.Purpose) error {
 	_, err := s.accounts.NewCode(ctx, acct.ID, purpose, func(tx *store.Tx, now *store.Account, code account.Code) error {
-		if now.Email == "" {
-			return errNoEmail
-		}
-		m, ok := s.letters.Code(string(purpose), now.Email, addressee(now), code.Text, account.CodeLifetime)
-		if !ok {
-			return fmt.Errorf("no letter for %s", purpose)
-		}
-		return s.postMail(ctx, tx, now, fromServer, m, code.ExpiresAt)
+		return s.postCode(ctx, tx, now, code)
 	})
 	s.wake(store.JobMail)
 	return err
+}
+
+// postCode stores the mail that carries a code, as part of the transaction that makes it. The error is errNoEmail when the account has no address.
+func (s *Server) postCode(ctx context.Context, tx *store.Tx, acct *store.Account, code account.Code) error {
+	if acct.Email == "" {
+		return errNoEmail
+	}
+	m, ok := s.letters.Code(string(code.Purpose), acct.Email, addressee(acct), code.Text, account.CodeLifetime)
+	if !ok {
+		return fmt.Errorf("no letter for %s", code.Purpose)
+	}
+	return s.postMail(ctx, tx, acct, fromServer, m, code.ExpiresAt)
 }
 
 // addressee is what an account is called in a letter.

@@ -109,6 +109,7 @@ func (s *Server) adminRoutes() {
 	xrpc.Procedure(m, "com.atproto.admin.disableInviteCodes", mod("com.atproto.admin.disableInviteCodes"), s.disableInviteCodes)
 	xrpc.Procedure(m, "com.atproto.admin.enableAccountInvites", mod("com.atproto.admin.enableAccountInvites"), s.enableAccountInvites)
 	xrpc.Procedure(m, "com.atproto.admin.disableAccountInvites", mod("com.atproto.admin.disableAccountInvites"), s.disableAccountInvites)
+	xrpc.Procedure(m, "com.atproto.admin.sendEmail", mod("com.atproto.admin.sendEmail"), s.sendEmail)
 	xrpc.Procedure(m, "com.atproto.admin.updateAccountEmail", admin, s.updateAccountEmail)
 	xrpc.Procedure(m, "com.atproto.admin.updateAccountHandle", admin, s.updateAccountHandle)
 	xrpc.Procedure(m, "com.atproto.admin.updateAccountPassword", admin, s.updateAccountPassword)

@@ -80,12 +80,13 @@ func (s *Server) requestEmailUpdate(ctx context.Context, _ *struct{}) (*requestE
 }
 
 type updateEmailInput struct {
-	Email string `json:"email"`
-	Token string `json:"token"`
+	Email           string `json:"email"`
+	Token           string `json:"token"`
+	EmailAuthFactor *bool  `json:"emailAuthFactor"`
 }
 
 func (s *Server) updateEmail(ctx context.Context, in *updateEmailInput) (*struct{}, error) {
-	return &struct{}{}, s.accounts.UpdateEmail(ctx, auth.From(ctx).Account.ID, in.Email, in.Token)
+	return &struct{}{}, s.accounts.UpdateEmail(ctx, auth.From(ctx).Account.ID, in.Email, in.Token, in.EmailAuthFactor)
 }
 
 func (s *Server) requestAccountDelete(ctx context.Context, _ *struct{}) (*struct{}, error) {

@@ -36,24 +36,40 @@ type sessionOutput struct {
 	accountInfo
 }
 
-func (s *Server) accountInfo(ctx context.Context, acct *store.Account) accountInfo {
+func (s *Server) accountInfo(ctx context.Context, acct *store.Account) (*accountInfo, error) {
+	factors, err := s.accounts.Factors(ctx, acct.ID)
+	if err != nil {
+		return nil, err
+	}
 	handle := acct.Handle
 	if handle == "" {
 		handle = syntax.HandleInvalid
 	}
-	return accountInfo{
-		Handle:         handle,
-		DID:            acct.DID,
-		DIDDoc:         s.didDoc(ctx, acct.DID),
-		Email:          acct.Email,
-		EmailConfirmed: !acct.EmailConfirmedAt.IsZero(),
-		Active:         acct.Active(),
-		Status:         acct.Status(),
-	}
+	return &accountInfo{
+		Handle:          handle,
+		DID:             acct.DID,
+		DIDDoc:          s.didDoc(ctx, acct.DID),
+		Email:           acct.Email,
+		EmailConfirmed:  !acct.EmailConfirmedAt.IsZero(),
+		EmailAuthFactor: factors.Email,
+		Active:          acct.Active(),
+		Status:          acct.Status(),
+	}, nil
 }
 
 func (s *Server) createSession(ctx context.Context, in *createSessionInput) (*sessionOutput, error) {
 	login, err := s.accounts.Authenticate(ctx, in.Identifier, in.Password)
+	if err != nil {
+		return nil, err
+	}
+	token := ""
+	if in.AuthFactorToken != nil {
+		token = *in.AuthFactorToken
+	}
+	err = s.accounts.CheckFactor(ctx, login, token, func(tx *store.Tx, acct *store.Account, code account.Code) error {
+		return s.postCode(ctx, tx, acct, code)
+	})
+	s.wake(store.JobMail)
 	if err != nil {
 		return nil, err
 	}
@@ -79,12 +95,15 @@ func (s *Server) sessionOutput(ctx context.Context, session account.Session) (*s
 	if err != nil {
 		return nil, err
 	}
-	return &sessionOutput{AccessJWT: tokens.Access, RefreshJWT: tokens.Refresh, accountInfo: s.accountInfo(ctx, session.Account)}, nil
+	info, err := s.accountInfo(ctx, session.Account)
+	if err != nil {
+		return nil, err
+	}
+	return &sessionOutput{AccessJWT: tokens.Access, RefreshJWT: tokens.Refresh, accountInfo: *info}, nil
 }
 
 func (s *Server) getSession(ctx context.Context, _ *struct{}) (*accountInfo, error) {
-	info := s.accountInfo(ctx, auth.From(ctx).Account)
-	return &info, nil
+	return s.accountInfo(ctx, auth.From(ctx).Account)
 }
 
 func (s *Server) deleteSession(ctx context.Context, _ *struct{}) (*struct{}, error) {

@@ -142,6 +142,7 @@ var methodClasses = map[string]class{
 	"com.atproto.admin.disableInviteCodes":      asModerator,
 	"com.atproto.admin.enableAccountInvites":    asModerator,
 	"com.atproto.admin.disableAccountInvites":   asModerator,
+	"com.atproto.admin.sendEmail":               asModerator,
 	"com.atproto.admin.updateAccountEmail":      asAdmin,
 	"com.atproto.admin.updateAccountHandle":     asAdmin,
 	"com.atproto.admin.updateAccountPassword":   asAdmin,

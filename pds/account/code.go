@@ -13,7 +13,7 @@ import (
 	"perch/pds/store"
 )
 
-// Purpose is what a code that goes to an account's e-mail address is good for. The words are the reference's.
+// Purpose is what a code that goes to an account's e-mail address is good for. The words are the reference's, which has no ForSignIn.
 type Purpose string
 
 // The purposes.
@@ -23,11 +23,12 @@ const (
 	ForResetPassword Purpose = "reset_password"
 	ForDeleteAccount Purpose = "delete_account"
 	ForPLCOperation  Purpose = "plc_operation"
+	ForSignIn        Purpose = "sign_in" // the second factor by e-mail
 )
 
 // Purposes lists all purposes.
 func Purposes() []Purpose {
-	return []Purpose{ForResetPassword, ForConfirmEmail, ForUpdateEmail, ForDeleteAccount, ForPLCOperation}
+	return []Purpose{ForResetPassword, ForConfirmEmail, ForUpdateEmail, ForDeleteAccount, ForPLCOperation, ForSignIn}
 }
 
 // CodeLifetime is how long a code is good for.
@@ -48,9 +49,7 @@ type Code struct {
 // NewCode makes a code for an account, which takes the place of the one that it had for the purpose, and runs hook, which stores the mail that
 // carries it, in the same transaction. nil does nothing. The error is store.ErrNotFound when there is no such account any more.
 func (s *Service) NewCode(ctx context.Context, id store.AccountID, purpose Purpose, hook func(*store.Tx, *store.Account, Code) error) (Code, error) {
-	now := s.now()
-	code := Code{Purpose: purpose, Text: newCodeText(), ExpiresAt: now.Add(CodeLifetime)}
-	token := store.EmailToken{Account: id, Purpose: string(purpose), Hash: s.hashCode(purpose, code.Text), CreatedAt: now, ExpiresAt: code.ExpiresAt}
+	code, token := s.newCode(id, purpose)
 	err := s.change(ctx, id, func(tx *store.Tx) error { return tx.PutEmailToken(ctx, token) }, func(tx *store.Tx, a *store.Account) error {
 		if !a.DeletedAt.IsZero() {
 			return store.ErrNotFound
@@ -64,6 +63,15 @@ func (s *Service) NewCode(ctx context.Context, id store.AccountID, purpose Purpo
 		return Code{}, err
 	}
 	return code, nil
+}
+
+// newCode makes a code and what is stored of it.
+func (s *Service) newCode(id store.AccountID, purpose Purpose) (Code, store.EmailToken) {
+	now := s.now()
+	code := Code{Purpose: purpose, Text: newCodeText(), ExpiresAt: now.Add(CodeLifetime)}
+	return code, store.EmailToken{
+		Account: id, Purpose: string(purpose), Hash: s.hashCode(purpose, code.Text), CreatedAt: now, ExpiresAt: code.ExpiresAt,
+	}
 }
 
 // UseCode takes a code that somebody has entered, as part of the transaction that does what it is good for: if that is undone, the code can be

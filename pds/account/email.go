@@ -55,25 +55,33 @@ func validMailDomain(domain string) bool {
 
 // SetEmail gives the account another e-mail address, which is not confirmed yet. Errors: ErrInvalidEmail, store.ErrEmailTaken.
 func (s *Service) SetEmail(ctx context.Context, id store.AccountID, raw string) error {
-	return s.setEmail(ctx, id, raw, func(*store.Tx, *store.Account) error { return nil })
+	return s.setEmail(ctx, id, raw, func(*store.Tx, *store.Account, string) error { return nil })
 }
 
-// UpdateEmail is SetEmail for the owner. If the present address is confirmed, it needs the code that was sent there. Errors: ErrCodeRequired,
-// ErrInvalidCode, ErrExpiredCode, and SetEmail's.
-func (s *Service) UpdateEmail(ctx context.Context, id store.AccountID, raw, code string) error {
-	return s.setEmail(ctx, id, raw, func(tx *store.Tx, a *store.Account) error {
+// UpdateEmail is SetEmail for the owner, who may switch codes by e-mail on or off with it; nil leaves them. If the present address is confirmed, it
+// needs the code that was sent there, unless all that is asked for is to switch codes on. Errors: ErrCodeRequired, ErrInvalidCode, ErrExpiredCode,
+// SetEmail's and SetEmailFactor's.
+func (s *Service) UpdateEmail(ctx context.Context, id store.AccountID, raw, code string, factor *bool) error {
+	return s.setEmail(ctx, id, raw, func(tx *store.Tx, a *store.Account, email string) error {
+		stronger := factor != nil && *factor && email == a.Email
 		switch {
-		case a.EmailConfirmedAt.IsZero():
-			return nil
+		case a.EmailConfirmedAt.IsZero() || stronger && code == "":
 		case code == "":
 			return refuse(ErrCodeRequired, "Confirmation token required")
+		default:
+			if err := s.UseCode(ctx, tx, id, ForUpdateEmail, code); err != nil {
+				return err
+			}
 		}
-		return s.UseCode(ctx, tx, id, ForUpdateEmail, code)
+		if factor == nil {
+			return nil
+		}
+		return s.SetEmailFactorTx(ctx, tx, id, *factor)
 	})
 }
 
 // setEmail does nothing to the account's own address, so that it stays confirmed. With another one the codes go that were sent to the old.
-func (s *Service) setEmail(ctx context.Context, id store.AccountID, raw string, allow func(*store.Tx, *store.Account) error) error {
+func (s *Service) setEmail(ctx context.Context, id store.AccountID, raw string, allow func(tx *store.Tx, a *store.Account, email string) error) error {
 	email, err := NormalizeEmail(raw)
 	if err != nil {
 		return err
@@ -83,7 +91,7 @@ func (s *Service) setEmail(ctx context.Context, id store.AccountID, raw string, 
 		if err != nil {
 			return err
 		}
-		if err := allow(tx, a); err != nil || a.Email == email {
+		if err := allow(tx, a, email); err != nil || a.Email == email {
 			return err
 		}
 		if err := tx.DeleteEmailTokens(ctx, id); err != nil {

@@ -2,7 +2,6 @@ package account
 
 import (
 	"context"
-	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base32"
@@ -25,12 +24,8 @@ const (
 	firstWait   = 30 * time.Second
 	longestWait = time.Hour
 
-	// SignInCodeLifetime is how long a code that was mailed for signing in works.
-	SignInCodeLifetime = 15 * time.Minute
-	signInPurpose      = "sign_in"
-	signInCodeBytes    = 7           // of which 10 letters of base32 are used
-	signInMailPause    = time.Minute // between two mails
-	maxMailFailures    = 10          // wrong codes, and the one that was mailed works no more
+	signInMailPause = time.Minute // between two mails
+	maxMailFailures = 10          // wrong codes, and the one that was mailed works no more
 )
 
 // Factors are the second factors of an account.
@@ -41,7 +36,7 @@ type Factors struct {
 }
 
 // SendCode stores the mail that brings a sign-in code to the account's owner, in the transaction in which the code comes into force.
-type SendCode func(tx *store.Tx, acct *store.Account, code string) error
+type SendCode func(tx *store.Tx, acct *store.Account, code Code) error
 
 // Factors tells which second factors an account has.
 func (s *Service) Factors(ctx context.Context, acct store.AccountID) (Factors, error) {
@@ -132,18 +127,15 @@ func (s *Service) checkTOTP(ctx context.Context, tx *store.Tx, did syntax.DID, f
 // mailCode makes a sign-in code and has it sent, unless one was sent a moment ago.
 func (s *Service) mailCode(ctx context.Context, tx *store.Tx, acct *store.Account, f store.SecondFactor, send SendCode) error {
 	now := s.now()
-	last, err := tx.EmailToken(ctx, acct.ID, signInPurpose)
+	last, err := tx.EmailToken(ctx, acct.ID, string(ForSignIn))
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return err
 	}
 	if err == nil && now.Sub(last.CreatedAt) < signInMailPause {
 		return nil
 	}
-	code := newSignInCode()
-	err = tx.PutEmailToken(ctx, store.EmailToken{
-		Account: acct.ID, Purpose: signInPurpose, Hash: s.signInHash(acct.ID, code), CreatedAt: now, ExpiresAt: now.Add(SignInCodeLifetime),
-	})
-	if err != nil {
+	code, token := s.newCode(acct.ID, ForSignIn)
+	if err := tx.PutEmailToken(ctx, token); err != nil {
 		return err
 	}
 	f.MailFailures = 0
@@ -155,20 +147,16 @@ func (s *Service) mailCode(ctx context.Context, tx *store.Tx, acct *store.Accoun
 
 // useMailedCode tells whether the code is the one that was mailed, which then works no more; nor does it after too many wrong ones.
 func (s *Service) useMailedCode(ctx context.Context, tx *store.Tx, f *store.SecondFactor, code string) (bool, error) {
-	t, err := tx.EmailToken(ctx, f.Account, signInPurpose)
-	if errors.Is(err, store.ErrNotFound) {
-		return false, nil
+	err := s.UseCode(ctx, tx, f.Account, ForSignIn, code)
+	if !errors.Is(err, ErrInvalidCode) && !errors.Is(err, ErrExpiredCode) {
+		return err == nil, err
 	}
-	if err != nil {
-		return false, err
-	}
-	ok := s.now().Before(t.ExpiresAt) && hmac.Equal(t.Hash, s.signInHash(f.Account, code))
-	if !ok {
-		if f.MailFailures++; f.MailFailures < maxMailFailures {
-			return false, tx.PutSecondFactor(ctx, *f)
+	if f.MailFailures++; f.MailFailures >= maxMailFailures {
+		if err := tx.DeleteEmailToken(ctx, f.Account, string(ForSignIn)); err != nil {
+			return false, err
 		}
 	}
-	return ok, tx.DeleteEmailToken(ctx, f.Account, signInPurpose)
+	return false, tx.PutSecondFactor(ctx, *f)
 }
 
 // SetEmailFactor switches codes by e-mail on or off. The error is ErrInvalidEmail when the account's address is not confirmed: its owner would be
@@ -191,7 +179,7 @@ func (s *Service) SetEmailFactorTx(ctx context.Context, tx *store.Tx, id store.A
 		return err
 	}
 	f.Email, f.MailFailures = on, 0
-	if err := tx.DeleteEmailToken(ctx, id, signInPurpose); err != nil {
+	if err := tx.DeleteEmailToken(ctx, id, string(ForSignIn)); err != nil {
 		return err
 	}
 	return tx.PutSecondFactor(ctx, f)
@@ -264,7 +252,7 @@ func (s *Service) RemoveFactors(ctx context.Context, id store.AccountID) error {
 		if err := tx.PutSecondFactor(ctx, store.SecondFactor{Account: id}); err != nil {
 			return err
 		}
-		if err := tx.DeleteEmailToken(ctx, id, signInPurpose); err != nil {
+		if err := tx.DeleteEmailToken(ctx, id, string(ForSignIn)); err != nil {
 			return err
 		}
 		return tx.ReplaceRecoveryCodes(ctx, id, nil)
@@ -281,13 +269,6 @@ func storeRecoveryCodes(ctx context.Context, tx *store.Tx, id store.AccountID, c
 
 func totpName(did syntax.DID) string { return "totp secret " + string(did) }
 
-// signInHash is the form in which sign-in codes are stored. It is keyed, because fifty bits could be searched by somebody who has the database alone.
-func (s *Service) signInHash(id store.AccountID, code string) []byte {
-	mac := hmac.New(sha256.New, s.opts.Seal.Derive("sign-in codes"))
-	fmt.Fprintf(mac, "%d\x00%s", id, plainCode(code))
-	return mac.Sum(nil)
-}
-
 // recoveryHash is the form in which recovery codes are stored. Their eighty bits need no key, and so they survive a change of the master key.
 func recoveryHash(id store.AccountID, code string) []byte {
 	sum := sha256.Sum256(fmt.Appendf(nil, "perch recovery code\x00%d\x00%s", id, plainCode(code)))
@@ -302,20 +283,10 @@ func plainCode(code string) string {
 func newRecoveryCodes() []string {
 	codes := make([]string, recoveryCodes)
 	for i := range codes {
-		t := randomLetters(recoveryCodeBytes)
+		b := make([]byte, recoveryCodeBytes)
+		rand.Read(b)
+		t := base32.StdEncoding.EncodeToString(b)
 		codes[i] = t[:8] + "-" + t[8:16]
 	}
 	return codes
-}
-
-// newSignInCode returns "XXXXX-XXXXX", as all codes in mails.
-func newSignInCode() string {
-	t := randomLetters(signInCodeBytes)
-	return t[:5] + "-" + t[5:10]
-}
-
-func randomLetters(n int) string {
-	b := make([]byte, n)
-	rand.Read(b)
-	return base32.StdEncoding.EncodeToString(b)
 }

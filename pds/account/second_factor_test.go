@@ -47,8 +47,8 @@ func (w *factorWorld) try(token string) error {
 }
 
 func (w *factorWorld) tryAs(login Login, token string) error {
-	return w.CheckFactor(context.Background(), login, token, func(_ *store.Tx, _ *store.Account, code string) error {
-		w.mails = append(w.mails, code)
+	return w.CheckFactor(context.Background(), login, token, func(_ *store.Tx, _ *store.Account, code Code) error {
+		w.mails = append(w.mails, code.Text)
 		return nil
 	})
 }
@@ -294,7 +294,7 @@ func TestEmailFactorRefuses(t *testing.T) {
 		t.Fatalf("%d mails", len(w.mails))
 	}
 	want(t, ErrFactorInvalid, w.try(w.mails[1])) // replaced
-	w.pass(SignInCodeLifetime)
+	w.pass(CodeLifetime)
 	want(t, ErrFactorInvalid, w.try(w.mails[2])) // expired
 }
 

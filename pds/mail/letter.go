@@ -53,6 +53,13 @@ var letters = map[string]letter{
 		Warning: "If you want to go on at another server, move the account there first.",
 		Ignore:  "If you did not ask for it, ignore this message, and change your password: somebody else may be signed in to your account.",
 	},
+	"sign_in": {
+		Subject: "Sign-in Code",
+		Lead:    "somebody, hopefully you, is signing in to your account and knows its password.",
+		Use:     "Enter this code in the app:",
+		Warning: "Nobody who helps you needs this code.",
+		Ignore:  "If it is not you, change your password: somebody else knows it.",
+	},
 	"plc_operation": {
 		Subject: "PLC Update Operation Requested",
 		Lead:    "somebody, hopefully you, asked to change the identity of your account, as is done to move it to another server.",
@@ -114,8 +121,8 @@ var htmlLetter = htmltemplate.Must(htmltemplate.New("html").Parse(`<!doctype htm
 </html>
 `))
 
-// Code writes the message that carries a code for the purpose: "reset_password", "confirm_email", "update_email", "delete_account" or
-// "plc_operation". handle is what the account is called. It is false for a purpose that has no message.
+// Code writes the message that carries a code for the purpose: "reset_password", "confirm_email", "update_email", "delete_account",
+// "sign_in" or "plc_operation". handle is what the account is called. It is false for a purpose that has no message.
 func (l Letters) Code(purpose, to, handle, code string, validity time.Duration) (Message, bool) {
 	words, ok := letters[purpose]
 	if !ok {

@@ -187,6 +187,7 @@ func TestLetters(t *testing.T) {
 	for purpose, subject := range map[string]string{
 		"reset_password": "Password Reset Requested", "delete_account": "Account Deletion Requested", "confirm_email": "Email Confirmation",
 		"update_email": "Email Update Requested", "plc_operation": "PLC Update Operation Requested",
+		"sign_in": "Sign-in Code",
 	} {
 		m, ok := example.Code(purpose, "alice@example.com", "alice.<b>.example", "ABCDE-FGH23", 15*time.Minute)
 		if !ok || m.Subject != subject || m.To != "alice@example.com" {
