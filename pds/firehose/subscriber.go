@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -40,9 +41,18 @@ type subscriber struct {
 	frames atomic.Int64  // messages sent
 	gone   chan struct{} // closed when the consumer closed or broke the connection
 
-	batch [][]byte // scratch for what is about to be written
-	page  []byte   // scratch for messages made of table rows
-	cut   []byte   // what is missing of a message that a timeout cut
+	batch [][]byte   // scratch for what is about to be written
+	ahead chan *page // the page after the one that is being written, while that is read; nil when there is none
+	spare *page      // a page that has been written, for its memory
+	cut   []byte     // what is missing of a message that a timeout cut
+}
+
+// page is a batch of messages made of table rows.
+type page struct {
+	from, last int64 // the cursor before it and the one after it
+	msgs       [][]byte
+	buf        []byte
+	err        error
 }
 
 // serve streams until the end and closes the connection.
@@ -122,12 +132,10 @@ func (s *subscriber) step() (wake <-chan struct{}, err error) {
 	s.batch = v.msgs
 	switch v.place {
 	case atEnd:
-		s.page = nil // a live consumer needs none
+		s.ahead, s.spare = nil, nil // a live consumer needs none
 		return v.wake, nil
 	case behind:
-		if v.last, err = s.readPage(cursor, v.after); err != nil {
-			return nil, err
-		}
+		return ready, s.stepPage(cursor, v.after)
 	}
 	if err := s.write(s.batch); err != nil {
 		return nil, err
@@ -136,33 +144,64 @@ func (s *subscriber) step() (wake <-chan struct{}, err error) {
 	return ready, nil
 }
 
-// readPage fills the batch from the table and returns the cursor after it. after is the newest seq that is only in
-// the table.
-func (s *subscriber) readPage(cursor, after int64) (int64, error) {
-	events, err := s.events(cursor)
-	if err != nil {
-		return 0, err
+// stepPage sends one page of the table, and meanwhile has the next one read. after is the newest seq that is only in the table.
+func (s *subscriber) stepPage(cursor, after int64) error {
+	p := s.nextPage(cursor, after)
+	if p.err != nil {
+		return p.err
 	}
 	if err := s.checkWindow(cursor); err != nil {
-		return 0, err
+		return err
 	}
-	if len(events) == 0 {
-		return after, nil // the rest up to the ring was deleted, with an account
+	if p.last < after {
+		ahead, room := make(chan *page, 1), s.spare
+		s.ahead, s.spare = ahead, nil
+		go func() { ahead <- s.readPage(room, p.last, after) }()
+	}
+	if err := s.write(p.msgs); err != nil {
+		return err
+	}
+	s.cursor.Store(p.last)
+	s.spare = p
+	return nil
+}
+
+// nextPage returns the page after the cursor: the one that was read ahead, or else it reads one.
+func (s *subscriber) nextPage(cursor, after int64) *page {
+	if s.ahead != nil {
+		p := <-s.ahead
+		s.ahead = nil
+		if p.from == cursor {
+			return p
+		}
+	}
+	room := s.spare
+	s.spare = nil
+	return s.readPage(room, cursor, after)
+}
+
+// readPage reads the page after the cursor from the table, into the memory of one that is not needed any more, or of none.
+func (s *subscriber) readPage(p *page, cursor, after int64) *page {
+	if p == nil {
+		p = &page{}
+	}
+	p.from, p.last, p.msgs, p.buf = cursor, after, p.msgs[:0], p.buf[:0]
+	var events []store.StoredEvent
+	if events, p.err = s.events(cursor); p.err != nil || len(events) == 0 {
+		return p // none: the rest up to the ring was deleted, with an account
 	}
 	size := 0
 	for _, e := range events {
 		size += len(e.Frame) + maxHeader
 	}
-	if cap(s.page) < size {
-		s.page = make([]byte, 0, size)
-	}
-	buf := s.page[:0]
+	p.buf = slices.Grow(p.buf, size)
 	for _, e := range events {
-		at := len(buf)
-		buf = appendMessage(buf, e.Frame)
-		s.batch = append(s.batch, buf[at:len(buf):len(buf)])
+		at := len(p.buf)
+		p.buf = appendMessage(p.buf, e.Frame)
+		p.msgs = append(p.msgs, p.buf[at:len(p.buf):len(p.buf)])
 	}
-	return events[len(events)-1].Seq, nil
+	p.last = events[len(events)-1].Seq
+	return p
 }
 
 // events reads one page, when there is a place to read.
