@@ -39,6 +39,7 @@ func (p *program) adminCommands() []*cli.Command {
 		one("password", "set a new password, and end all sessions and app passwords", p.resetPassword, passwordFlags...),
 		with(one("email", "set another e-mail address", p.setEmail), "EMAIL"),
 		with(one("handle", "set another handle", p.setHandle), "HANDLE"),
+		p.totpCommand(),
 		one("delete", "delete an account with all it has, for ever", p.deleteAccount, &cli.BoolFlag{Name: "yes", Usage: "really do it"}),
 	}
 }

@@ -76,33 +76,40 @@ func (e *serverError) Error() string {
 }
 
 func (c *client) get(ctx context.Context, nsid string, params url.Values, out any) error {
-	return c.do(ctx, http.MethodGet, nsid+"?"+params.Encode(), nil, out)
+	return c.do(ctx, http.MethodGet, "/xrpc/"+nsid+"?"+params.Encode(), nil, out)
 }
 
 func (c *client) post(ctx context.Context, nsid string, in, out any) error {
+	return c.postTo(ctx, "/xrpc/"+nsid, in, out)
+}
+
+func (c *client) postTo(ctx context.Context, path string, in, out any) error {
 	body, err := json.Marshal(in)
 	if err != nil {
 		return err
 	}
-	return c.do(ctx, http.MethodPost, nsid, body, out)
+	return c.do(ctx, http.MethodPost, path, body, out)
 }
+
+// errNoServer says that no server runs.
+var errNoServer = errors.New("no server answers")
 
 func (c *client) do(ctx context.Context, method, path string, body []byte, out any) error {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, method, c.origin+"/xrpc/"+path, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, method, c.origin+path, bytes.NewReader(body))
 	if err != nil {
 		return usagef("--server: %w", err)
 	}
 	if method == http.MethodPost {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	if method == http.MethodPost || strings.HasPrefix(path, "com.atproto.admin.") {
+	if method == http.MethodPost || strings.HasPrefix(path, "/xrpc/com.atproto.admin.") || !strings.HasPrefix(path, "/xrpc/") {
 		req.SetBasicAuth("admin", c.password)
 	}
 	res, err := http.DefaultClient.Do(req)
 	if errors.Is(err, syscall.ECONNREFUSED) {
-		return fmt.Errorf("no server answers at %s: start it with `perch serve`, or name another one with --server", c.origin)
+		return fmt.Errorf("%w at %s: start it with `perch serve`, or name another one with --server", errNoServer, c.origin)
 	}
 	if err != nil {
 		return err
