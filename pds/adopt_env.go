@@ -64,6 +64,10 @@ func (a *adoption) settings() error {
 			return &ConfigError{[]string{fmt.Sprintf("%s: it is missing in %s, but the reference PDS cannot run without; name the right file with --env-file", name, theirs)}}
 		}
 	}
+	if a.env.values["PDS_BLOBSTORE_S3_BUCKET"] != "" && a.opt.Blobs == "" {
+		return &ConfigError{[]string{"PDS_BLOBSTORE_S3_BUCKET: the blobs are in S3, and this version keeps them on disk; copy what is under blocks/ in the bucket to a folder, " +
+			"what is under quarantine/ to quarantine in it, and name the folder with --blobs"}}
+	}
 	a.env.text = a.rewrite(string(text), lines, into)
 	return a.load()
 }
