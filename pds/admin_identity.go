@@ -24,52 +24,7 @@ func (s *Server) updateAccountHandle(ctx context.Context, in *updateAccountHandl
 	if err != nil {
 		return nil, err
 	}
-	handle, err := s.accounts.CheckHandle(ctx, in.Handle, acct.DID, true)
-	if err != nil {
-		return nil, err
-	}
-	return &struct{}{}, s.changeHandle(ctx, acct, handle)
-}
-
-// changeHandle puts a handle that CheckHandle accepted into the DID document first and into the database second, with the #identity that tells the
-// network. Repeated after a failure in between, it goes on where it stopped.
-func (s *Server) changeHandle(ctx context.Context, acct *store.Account, handle syntax.Handle) error {
-	owner, err := s.store.AccountByHandle(ctx, handle)
-	if err == nil && owner.ID != acct.ID {
-		return store.ErrHandleTaken
-	}
-	if err != nil && !errors.Is(err, store.ErrNotFound) {
-		return err
-	}
-	if err := s.putHandle(ctx, acct.DID, handle); err != nil {
-		return err
-	}
-	err = s.accounts.SetHandle(ctx, acct.ID, handle, appendIdentityEvent)
-	if err != nil {
-		return err
-	}
-	s.identity.Purge(acct.DID.AtIdentifier())
-	s.identity.Purge(handle.AtIdentifier())
-	s.relay.Notify()
-	return nil
-}
-
-// putHandle sees to it that the DID document claims the handle.
-func (s *Server) putHandle(ctx context.Context, did syntax.DID, handle syntax.Handle) error {
-	var cause error
-	if isPLC(did) {
-		if cause = s.updateDID(ctx, did, func(op *plc.Operation) { op.SetHandle(handle) }); !errors.Is(cause, errNoRotation) {
-			return cause
-		}
-	}
-	doc, err := s.identity.Refresh(ctx, did)
-	if err != nil {
-		return identityError(err, did.AtIdentifier())
-	}
-	if claimed, ok := doc.Handle(); !ok || claimed != handle {
-		return notOurs(did, "put at://"+handle.String(), cause)
-	}
-	return nil
+	return &struct{}{}, s.changeHandle(ctx, acct, in.Handle, true)
 }
 
 type updateAccountSigningKeyInput struct {

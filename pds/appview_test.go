@@ -396,7 +396,6 @@ func TestMethodsThatAreNotPassedOn(t *testing.T) {
 			alice.anonymous(t).do(verb, method, nil, "", nil).fails(400, "InvalidRequest")
 		}
 	}
-	alice.post("com.atproto.identity.submitPlcOperation", map[string]any{"operation": map[string]any{}}).fails(400, "InvalidToken")
 	alice.token = signIn(n.anonymous(t), alice.handle, plain).ok().str("accessJwt")
 	alice.get("chat.bsky.convo.listConvos").fails(400, "InvalidToken")
 	alice.get("chat.bsky.convo.notYetKnown").fails(400, "InvalidToken")

@@ -57,6 +57,10 @@ type Config struct {
 	BlobstoreDiskLocation string `env:"PDS_BLOBSTORE_DISK_LOCATION"`
 	// The largest blob that may be uploaded, in bytes.
 	BlobUploadLimit int64 `env:"PDS_BLOB_UPLOAD_LIMIT" envDefault:"104857600"`
+	// Whether people may import a repository into their account, which is how accounts move here.
+	AcceptingRepoImports bool `env:"PDS_ACCEPTING_REPO_IMPORTS" envDefault:"true"`
+	// The largest repository that may be imported, in bytes, without its blobs.
+	MaxRepoImportSize int64 `env:"PDS_MAX_REPO_IMPORT_SIZE" envDefault:"1073741824"`
 	// Memory for the repository trees of accounts that are writing, in bytes.
 	TreeCacheBytes int64 `env:"PDS_TREE_CACHE_BYTES" envDefault:"16777216"`
 

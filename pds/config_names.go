@@ -21,8 +21,6 @@ var without = map[string]string{
 	"PDS_EMAIL_DISABLE_CONFIRMATION_LINK":       "mails of this server carry codes and no links",
 	"PDS_OAUTH_TRUSTED_CLIENTS":                 "this version has no OAuth; apps sign in with passwords and app passwords",
 	"PDS_LEXICON_AUTHORITY_DID":                 "this version knows the lexicons that are built in",
-	"PDS_ACCEPTING_REPO_IMPORTS":                "this version imports no repositories",
-	"PDS_MAX_REPO_IMPORT_SIZE":                  "this version imports no repositories",
 	"PDS_ACCOUNT_DB_LOCATION":                   "everything is in perch.db in PDS_DATA_DIRECTORY",
 	"PDS_SEQUENCER_DB_LOCATION":                 "everything is in perch.db in PDS_DATA_DIRECTORY",
 	"PDS_DID_CACHE_DB_LOCATION":                 "the cache is in memory",

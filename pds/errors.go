@@ -25,6 +25,13 @@ var wireErrors = []struct {
 	name    string
 	message string
 }{
+	{repo.ErrCAR, 400, "InvalidCar", ""},
+	{repo.ErrMissingBlock, 400, "MissingBlock", ""},
+	{repo.ErrTree, 400, "InvalidTree", ""},
+	{repo.ErrRecord, 400, "InvalidRecord", ""},
+	{repo.ErrCommit, 400, "InvalidCommit", ""},
+	{repo.ErrSignature, 400, "InvalidSignature", ""},
+
 	{repo.ErrSwap, 400, "InvalidSwap", ""},
 	{repo.ErrRecordExists, 400, "RecordAlreadyExists", ""},
 	{repo.ErrRecordNotFound, 400, "RecordNotFound", ""},
@@ -64,6 +71,8 @@ var wireErrors = []struct {
 	{store.ErrBlobSize, 400, "InvalidSize", ""},
 	{store.ErrBlobType, 400, "InvalidMimeType", ""},
 	{store.ErrCursor, 400, xrpc.NameInvalidRequest, "cursor is not one that this method gave out"},
+	{store.ErrActive, 400, "AccountActive", "The account is active: deactivate it before its repository is replaced"},
+	{store.ErrReplacing, 400, "ImportInProgress", "An import of this repository is not finished yet. Try again in a moment."},
 	{store.ErrInactive, 401, "AccountDeactivated", "Account is deactivated"},
 	{store.ErrKeyChanged, 503, "NotEnoughResources", "The account's key has just changed. Try again in a moment."},
 	{store.ErrClosed, 503, "NotEnoughResources", "The server is stopping. Try again in a moment."},

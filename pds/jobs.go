@@ -136,6 +136,10 @@ func (s *Server) doJob(ctx context.Context, j store.Job) error {
 	switch j.Kind {
 	case store.JobDeleteBlob:
 		return s.deleteBlobBytes(ctx, j.Payload)
+	case jobFinishImport:
+		return s.finishImport(ctx, j.Payload)
+	case jobFinishHandle:
+		return s.finishHandle(ctx, j.Payload)
 	case jobDeleteAccount:
 		return s.deleteAccountData(ctx, j.Payload)
 	case store.JobMail:
@@ -175,7 +179,7 @@ func (s *Server) sweep(ctx context.Context) {
 		s.log.ErrorContext(ctx, "sweep unfinished uploads", "err", err)
 	}
 	for what, sweep := range map[string]func(context.Context) error{
-		"sessions": s.accounts.SweepSessions, "codes": s.accounts.SweepCodes, "mails": s.sweepMails, "accounts": s.deleteExpired,
+		"sessions": s.accounts.SweepSessions, "codes": s.accounts.SweepCodes, "mails": s.sweepMails, "accounts": s.deleteExpired, "imports": s.sweepImports,
 	} {
 		if err := sweep(ctx); err != nil && ctx.Err() == nil {
 			s.log.ErrorContext(ctx, "sweep "+what, "err", err)

@@ -29,7 +29,7 @@ func (s *Server) routes() {
 func (s *Server) serverRoutes() {
 	m, a := s.mux, s.auth
 	xrpc.Query(m, "com.atproto.server.describeServer", nil, s.describeServer)
-	xrpc.Procedure(m, createAccountNSID, nil, s.createAccount, limit(100, 5*time.Minute))
+	xrpc.Procedure(m, createAccountNSID, a.OptionalService(createAccountNSID), s.createAccount, limit(100, 5*time.Minute))
 	xrpc.Procedure(m, "com.atproto.server.createSession", nil, s.createSession, signInLimits())
 	xrpc.Procedure(m, "com.atproto.server.refreshSession", a.Refresh(), s.refreshSession)
 	xrpc.Query(m, "com.atproto.server.getSession", a.Standard(auth.Deactivated), s.getSession)
@@ -65,7 +65,9 @@ func (s *Server) repoRoutes() {
 	xrpc.Procedure(m, "com.atproto.repo.deleteRecord", a.Standard(), s.deleteRecord, writeLimits(costDelete))
 	xrpc.Procedure(m, applyWritesNSID, a.Standard(), s.applyWrites, body, batchLimits())
 	xrpc.Stream(m, "com.atproto.repo.uploadBlob", a.StandardOrService("com.atproto.repo.uploadBlob", auth.Deactivated, auth.Reusable), s.uploadBlob,
-		limit(1000, 24*time.Hour), xrpc.WithBodyLimit(-1))
+		uploadLimits(), xrpc.WithBodyLimit(-1))
+	xrpc.Stream(m, "com.atproto.repo.importRepo", a.Full(auth.Deactivated), s.importRepo, xrpc.WithBodyLimit(s.cfg.MaxRepoImportSize),
+		limit(100, time.Hour))
 	xrpc.Query(m, "com.atproto.repo.listMissingBlobs", a.Standard(auth.Deactivated), s.listMissingBlobs)
 	xrpc.Query(m, "com.atproto.repo.getRecord", nil, s.getRecord)
 	xrpc.Query(m, "com.atproto.repo.listRecords", nil, s.listRecords)
@@ -89,11 +91,17 @@ func (s *Server) syncRoutes() {
 }
 
 func (s *Server) identityRoutes() {
-	m := s.mux
+	m, a := s.mux, s.auth
 	xrpc.Query(m, "com.atproto.identity.resolveHandle", nil, s.resolveHandle)
 	xrpc.Query(m, "com.atproto.identity.resolveDid", nil, s.resolveDID)
 	xrpc.Query(m, "com.atproto.identity.resolveIdentity", nil, s.resolveIdentity)
-	xrpc.Procedure(m, "com.atproto.identity.refreshIdentity", s.auth.Standard(auth.Deactivated), s.refreshIdentity, limit(100, 5*time.Minute))
+	xrpc.Procedure(m, "com.atproto.identity.refreshIdentity", a.Standard(auth.Deactivated), s.refreshIdentity, limit(100, 5*time.Minute))
+	xrpc.Procedure(m, "com.atproto.identity.updateHandle", a.Standard(auth.Deactivated), s.updateHandle, xrpc.WithRateLimit(
+		xrpc.RateLimit{Points: 10, Window: 5 * time.Minute, Key: byAccount}, xrpc.RateLimit{Points: 50, Window: 24 * time.Hour, Key: byAccount}))
+	xrpc.Query(m, "com.atproto.identity.getRecommendedDidCredentials", a.Standard(auth.Takendown, auth.Deactivated), s.getRecommendedDidCredentials)
+	xrpc.Procedure(m, "com.atproto.identity.requestPlcOperationSignature", a.Full(auth.Takendown, auth.Deactivated), s.requestPLCOperationSignature, mailLimits())
+	xrpc.Procedure(m, "com.atproto.identity.signPlcOperation", a.Full(auth.Takendown, auth.Deactivated), s.signPLCOperation, codeLimit())
+	xrpc.Procedure(m, "com.atproto.identity.submitPlcOperation", a.Standard(auth.Deactivated), s.submitPLCOperation)
 }
 
 // adminRoutes are the methods of the operator, and those that the moderation service may call too.
@@ -202,6 +210,25 @@ func codeLimit() xrpc.Option {
 // statusLimit bounds how often an account can come and go, which costs all who follow the network (spec-checklist ACC-25).
 func statusLimit() xrpc.Option {
 	return xrpc.WithRateLimit(xrpc.RateLimit{Points: 30, Window: time.Hour, Key: byAccount})
+}
+
+// uploadLimits bound the uploads from one address. Accounts that move here bring all their blobs, many of them perhaps from one address: they count by
+// themselves.
+func uploadLimits() xrpc.Option {
+	moving := func(ctx context.Context) bool { a := auth.From(ctx).Account; return a != nil && !a.Active() }
+	return xrpc.WithRateLimit(
+		xrpc.RateLimit{Points: 1000, Window: 24 * time.Hour, Key: func(ctx context.Context, _ *http.Request, _ any) string {
+			if moving(ctx) {
+				return ""
+			}
+			return xrpc.ClientNetwork(ctx).String()
+		}},
+		xrpc.RateLimit{Name: "blobs-moved", Points: 100_000, Window: 24 * time.Hour, Key: func(ctx context.Context, r *http.Request, in any) string {
+			if !moving(ctx) {
+				return ""
+			}
+			return byAccount(ctx, r, in)
+		}})
 }
 
 // writeLimits make a write count, for cost points, against what the account may write in an hour and a day.

@@ -60,6 +60,7 @@ type Server struct {
 	proxy       *proxy.Proxy
 	relay       *relay.Notifier
 	exports     *exports
+	imports     *imports
 	mux         *xrpc.Mux
 }
 
@@ -98,6 +99,9 @@ func (s *Server) openData(ctx context.Context) (*seal.Box, error) {
 	}
 	s.store, err = store.Open(ctx, store.Options{Path: s.cfg.DatabasePath(), TreeCacheBytes: s.cfg.TreeCacheBytes, Logger: s.log})
 	if err != nil {
+		return nil, err
+	}
+	if s.imports, err = newImports(s.cfg.DataDirectory); err != nil {
 		return nil, err
 	}
 	s.blobs, err = blob.Open(s.cfg.BlobDirectory())
@@ -178,7 +182,7 @@ func (s *Server) accountOptions(box *seal.Box) account.Options {
 		Hostname:       s.cfg.Hostname,
 		ServiceDomains: s.cfg.HandleDomains(),
 		AllowTest:      s.cfg.DevMode,
-		ResolveHandle:  s.identity.ResolveHandle,
+		ResolveHandle:  s.identity.RefreshHandle, // whoever asks has just set it up
 		InviteRequired: s.cfg.InviteRequired,
 		InviteInterval: s.cfg.InviteInterval,
 		InviteEpoch:    time.UnixMilli(s.cfg.InviteEpoch),

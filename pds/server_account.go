@@ -69,11 +69,15 @@ type createAccountOutput struct {
 	DIDDoc     json.RawMessage `json:"didDoc,omitempty"`
 }
 
-// createAccount makes a new did:plc account. Everything that can be refused is checked first, then the DID is registered, and then account,
-// repository, events and session are stored in one transaction. If that last step is refused, the DID is given up again.
+// createAccount makes a new did:plc account, or the account of somebody who moves here and brings a DID. For a new one everything that can be refused is
+// checked first, then the DID is registered, and then account, repository, events and session are stored in one transaction. If that last step is
+// refused, the DID is given up again.
 func (s *Server) createAccount(ctx context.Context, in *createAccountInput) (*createAccountOutput, error) {
-	if in.DID != "" || len(in.PLCOp) > 0 {
-		return nil, xrpc.InvalidRequest("This server makes new accounts only: leave out did and plcOp")
+	if len(in.PLCOp) > 0 {
+		return nil, xrpc.InvalidRequest(`Unsupported input: "plcOp". Send it to submitPlcOperation once the account is made`)
+	}
+	if in.DID != "" {
+		return s.createMovingAccount(ctx, in)
 	}
 	if in.RecoveryKey != "" {
 		if _, err := atcrypto.ParsePublicDIDKey(in.RecoveryKey); err != nil {

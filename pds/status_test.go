@@ -133,6 +133,13 @@ var methodClasses = map[string]class{
 	"com.atproto.identity.resolveIdentity": open,
 	"com.atproto.identity.refreshIdentity": whenOff,
 
+	"com.atproto.repo.importRepo":                       whenOff,
+	"com.atproto.identity.updateHandle":                 whenOff,
+	"com.atproto.identity.getRecommendedDidCredentials": whenLeaving,
+	"com.atproto.identity.requestPlcOperationSignature": whenLeaving,
+	"com.atproto.identity.signPlcOperation":             whenLeaving,
+	"com.atproto.identity.submitPlcOperation":           whenOff,
+
 	"com.atproto.admin.getAccountInfo":          asModerator,
 	"com.atproto.admin.getAccountInfos":         asModerator,
 	"com.atproto.admin.searchAccounts":          asModerator,

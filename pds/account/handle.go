@@ -2,9 +2,12 @@ package account
 
 import (
 	"context"
+	"errors"
 	"strings"
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
+
+	"perch/pds/store"
 )
 
 const (
@@ -73,3 +76,32 @@ func (s *Service) serviceDomain(h syntax.Handle) string {
 
 // IsServiceHandle tells whether the handle is under one of the domains in which the server hands out handles.
 func (s *Service) IsServiceHandle(h syntax.Handle) bool { return s.serviceDomain(h.Normalize()) != "" }
+
+// HoldHandle checks that an account may have a handle that is not its own, and holds it against those who sign up, until release. Errors: those of
+// CheckHandle, and store.ErrHandleTaken.
+func (s *Service) HoldHandle(ctx context.Context, a *store.Account, raw string, allowReserved bool) (h syntax.Handle, release func(), err error) {
+	if h, err = s.CheckHandle(ctx, raw, a.DID, allowReserved || sameHandle(raw, a.Handle)); err != nil {
+		return "", nil, err
+	}
+	key := "handle " + string(h)
+	taken := s.pending.hold(key) > 1
+	release = func() { s.pending.release(key) }
+	if !taken {
+		var other *store.Account
+		other, err = s.store.AccountByHandle(ctx, h)
+		taken = err == nil && other.ID != a.ID
+		if errors.Is(err, store.ErrNotFound) {
+			err = nil
+		}
+	}
+	if taken {
+		err = refuse(store.ErrHandleTaken, "Handle already taken: %s", h)
+	}
+	if err != nil {
+		release()
+		return "", nil, err
+	}
+	return h, release, nil
+}
+
+func sameHandle(raw string, h syntax.Handle) bool { return strings.EqualFold(raw, string(h)) }

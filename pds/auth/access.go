@@ -173,11 +173,12 @@ func (v *Verifier) StandardOrService(method syntax.NSID, allow ...Allow) Access 
 	}
 }
 
-// OptionalService takes nothing, or a service token made for this method: sign-up, where a token is needed only to move an account here.
+// OptionalService takes nothing, or a service token made for this method: sign-up, where a token is needed only to move an account here. As in the
+// reference, credentials that are no bearer token count for nothing.
 func (v *Verifier) OptionalService(method syntax.NSID) Access {
 	service := v.Service(method, Deactivated)
 	return func(ctx context.Context, r *http.Request) (context.Context, error) {
-		if scheme, _ := authorization(r); scheme == "" {
+		if scheme, _ := authorization(r); scheme != "bearer" && scheme != "several" {
 			return NewContext(ctx, Principal{}), nil
 		}
 		return service(ctx, r)

@@ -27,3 +27,6 @@ func (s *Store) checkSpace() error {
 	}
 	return nil
 }
+
+// CheckSpace returns ErrDiskFull when uploads of any kind should wait until there is more room.
+func (s *Store) CheckSpace() error { return s.checkSpace() }

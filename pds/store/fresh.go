@@ -55,3 +55,8 @@ func revKnown(ctx context.Context, q querier, acct AccountID, rev syntax.TID) (k
 	err = q.queryRow(ctx, query, int64(acct), freshSample, rev.String()).Scan(&known)
 	return known, err
 }
+
+// Rev is the revision of a repository, or the one before a replacement that is under way; ErrNotFound if there is none.
+func (s *Store) Rev(ctx context.Context, acct AccountID) (syntax.TID, error) {
+	return repoRev(ctx, s.read, acct)
+}
