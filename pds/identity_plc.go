@@ -160,7 +160,9 @@ func (s *Server) signPLCOperation(ctx context.Context, in *signPLCInput) (*signP
 	if err != nil {
 		return nil, invalidPLC(err)
 	}
-	err = s.store.Update(ctx, func(tx *store.Tx) error { return s.accounts.UseCode(ctx, tx, acct.ID, account.ForPLCOperation, in.Token) })
+	err = s.store.Update(ctx, func(tx *store.Tx) error {
+		return s.accounts.UseCode(ctx, tx, acct.ID, account.ForPLCOperation, in.Token)
+	})
 	if err != nil {
 		return nil, err
 	}
