@@ -75,6 +75,7 @@ var wireErrors = []struct {
 	{store.ErrReplacing, 400, "ImportInProgress", "An import of this repository is not finished yet. Try again in a moment."},
 	{store.ErrInactive, 401, "AccountDeactivated", "Account is deactivated"},
 	{store.ErrKeyChanged, 503, "NotEnoughResources", "The account's key has just changed. Try again in a moment."},
+	{store.ErrOvertaken, 503, "NotEnoughResources", "The repository has changed while it was read. Try again."},
 	{store.ErrClosed, 503, "NotEnoughResources", "The server is stopping. Try again in a moment."},
 
 	{blob.ErrTooLarge, 413, xrpc.NamePayloadTooLarge, "The blob is larger than this server takes; describeServer tells its blobUploadLimit"},

@@ -13,8 +13,8 @@ import (
 	"perch/xrpc"
 )
 
-// Whoever reads a whole repository holds one of the store's few snapshots until the last byte is sent, and keeps the database's log from being reused. Strangers
-// may do that, so it is bounded: how many at a time, and how slowly.
+// Whoever reads a whole repository holds one of the store's few snapshots until the last byte is sent. Strangers may do that, so it is bounded: how many at a
+// time, and how slowly.
 const (
 	maxExports          = 12 // the store has 16 snapshots, so that proofs, and people who fetch their own repository, find one
 	maxExportsPerClient = 4

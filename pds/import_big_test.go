@@ -61,7 +61,7 @@ func (c *client) bigCAR(n int) []byte {
 	}
 	var out bytes.Buffer
 	i := 0
-	err = repo.Export(&out, head, tree, func() (string, cid.Cid, []byte, error) {
+	err = repo.Export(&out, head, tree, posts, func() (string, cid.Cid, []byte, error) {
 		if i == len(posts) {
 			return "", cid.Undef, nil, io.EOF
 		}

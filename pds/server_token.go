@@ -7,8 +7,6 @@ import (
 	"time"
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
-	"github.com/ipfs/go-cid"
-
 	"perch/pds/auth"
 	"perch/pds/store"
 	"perch/xrpc"
@@ -112,20 +110,10 @@ func (s *Server) checkAccountStatus(ctx context.Context, _ *struct{}) (*accountS
 
 // countBlocks counts the commit, the nodes of the tree and the records, as an export would send them.
 func (s *Server) countBlocks(ctx context.Context, acct store.AccountID) (int64, error) {
-	snap, err := s.store.Snapshot(ctx, acct)
+	leave, err := s.exports.enter(ctx, true)
 	if err != nil {
 		return 0, err
 	}
-	defer snap.Close()
-	records, err := snap.Bodies(ctx, "")
-	if err != nil {
-		return 0, err
-	}
-	defer records.Close()
-	n := int64(1)
-	err = snap.Tree.Export(records.Next, func(cid.Cid, []byte) error {
-		n++
-		return nil
-	})
-	return n, err
+	defer leave()
+	return s.store.CountBlocks(ctx, acct)
 }

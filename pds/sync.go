@@ -14,7 +14,6 @@ import (
 	"perch/pds/auth"
 	"perch/pds/store"
 	"perch/repo"
-	"perch/repo/mst"
 	"perch/xrpc"
 )
 
@@ -152,13 +151,8 @@ func (s *Server) getRepo(w http.ResponseWriter, r *http.Request) error {
 	defer leave()
 	defer snap.Close()
 	since := syntax.TID(r.URL.Query().Get("since"))
-	records, err := snap.Bodies(r.Context(), since)
-	if err != nil {
-		return err
-	}
-	defer records.Close()
 	w.Header().Set("Content-Type", carType)
-	return repo.Export(&pacedWriter{w: w, begun: time.Now()}, snap.Head, snap.Tree, records.Next)
+	return snap.Cause(repo.Export(&pacedWriter{w: w, begun: time.Now()}, snap.Head, snap.Tree, snap, snap.Bodies(since).Next))
 }
 
 // getSyncRecord answers com.atproto.sync.getRecord: a CAR that proves that the record is, or is not, in the repository.
@@ -176,8 +170,9 @@ func (s *Server) getSyncRecord(w http.ResponseWriter, r *http.Request) error {
 	}
 	car, err := repo.RecordProof(snap.Head, snap.Tree, snap, path, body)
 	if err != nil {
-		return err
+		return snap.Cause(err)
 	}
+	snap.Close() // before anything is sent
 	w.Header().Set("Content-Type", carType)
 	_, err = w.Write(car)
 	return err
@@ -217,12 +212,7 @@ func (s *Server) blocksOf(r *http.Request, want map[cid.Cid]bool) ([]repo.Block,
 	}
 	defer leave()
 	defer snap.Close()
-	records, err := snap.Bodies(r.Context(), "")
-	if err != nil {
-		return nil, err
-	}
-	defer records.Close()
-	return findBlocks(snap, records.Next, want)
+	return findBlocks(snap, want)
 }
 
 var errAllFound = errors.New("all found")
@@ -248,15 +238,15 @@ func (f *blockFinder) take(c cid.Cid, data []byte) error {
 	return nil
 }
 
-// findBlocks walks the repository until it has all the blocks that are wanted.
-func findBlocks(snap *store.Snapshot, next mst.NextRecord, want map[cid.Cid]bool) ([]repo.Block, error) {
+// findBlocks walks the repository until it has all the blocks that are wanted. Of the records it reads only those.
+func findBlocks(snap *store.Snapshot, want map[cid.Cid]bool) ([]repo.Block, error) {
 	f := &blockFinder{want: want}
 	err := f.take(snap.Head.CID, snap.Head.Block)
 	if err == nil {
-		err = snap.Tree.Export(next, f.take)
+		err = snap.Tree.Export(snap, snap.Picked(func(c cid.Cid) bool { return want[c] }).Next, f.take)
 	}
 	if err != nil && !errors.Is(err, errAllFound) {
-		return nil, err
+		return nil, snap.Cause(err)
 	}
 	if len(want) > 0 {
 		return nil, xrpc.NewError(400, "BlockNotFound", "Could not find cids: %s", cidList(want))

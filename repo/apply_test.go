@@ -224,7 +224,7 @@ func TestRecordsBehindTheTree(t *testing.T) {
 	if !errors.Is(failed, ErrCorrupt) {
 		t.Errorf("%v", failed)
 	}
-	if err := Export(&bytes.Buffer{}, *a.head, a.tree, a.next()); !errors.Is(err, ErrCorrupt) {
+	if err := Export(&bytes.Buffer{}, *a.head, a.tree, a, a.next()); !errors.Is(err, ErrCorrupt) {
 		t.Errorf("export: %v", err)
 	}
 }

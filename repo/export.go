@@ -9,8 +9,8 @@ import (
 )
 
 // Export writes the CAR of a whole repository in streamable order, out of one
-// pass over its records in key order (see [mst.Tree.Export]). Memory stays flat.
-func Export(w io.Writer, head Head, tree mst.Tree, next mst.NextRecord) error {
+// pass over its records in key order (see [mst.Tree.Export]); src shows the same records. Memory stays flat.
+func Export(w io.Writer, head Head, tree mst.Tree, src mst.Source, next mst.NextRecord) error {
 	car, err := NewCARWriter(w, head.CID)
 	if err != nil {
 		return err
@@ -18,7 +18,7 @@ func Export(w io.Writer, head Head, tree mst.Tree, next mst.NextRecord) error {
 	if err := car.Put(head.CID, head.Block); err != nil {
 		return err
 	}
-	err = tree.Export(next, func(c cid.Cid, data []byte) error { return car.Put(c, data) })
+	err = tree.Export(src, next, func(c cid.Cid, data []byte) error { return car.Put(c, data) })
 	if err != nil {
 		return treeError(err)
 	}

@@ -180,7 +180,7 @@ func judge(t testing.TB, d *Diff, pub atcrypto.PublicKey) {
 func (a *account) judgeExport() {
 	a.t.Helper()
 	var car bytes.Buffer
-	if err := Export(&car, *a.head, a.tree, a.next()); err != nil {
+	if err := Export(&car, *a.head, a.tree, a, a.next()); err != nil {
 		a.t.Fatal(err)
 	}
 	c, r, err := indigorepo.LoadRepoFromCAR(context.Background(), bytes.NewReader(car.Bytes()))

@@ -310,7 +310,7 @@ func TestVerifyCommitRefuses(t *testing.T) {
 
 func TestExportWriterErrors(t *testing.T) {
 	a := proofAccount(t)
-	if err := Export(brokenPipe{}, *a.head, a.tree, a.next()); err == nil || !strings.Contains(err.Error(), "broken pipe") {
+	if err := Export(brokenPipe{}, *a.head, a.tree, a, a.next()); err == nil || !strings.Contains(err.Error(), "broken pipe") {
 		t.Error(err)
 	}
 }

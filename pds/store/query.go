@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"fmt"
 	"sync"
 )
 
@@ -110,8 +111,9 @@ type writeConn struct {
 	stmts map[string]*sql.Stmt
 }
 
-func openWriterConn(ctx context.Context, path string) (*writeConn, error) {
-	db, err := openPool(path, writePragmas, 1, 1)
+// openWriterConn opens it. keepLog is how many bytes of the log's file stay when the log begins anew.
+func openWriterConn(ctx context.Context, path string, keepLog int64) (*writeConn, error) {
+	db, err := openPool(path, writePragmas+fmt.Sprintf("&_pragma=journal_size_limit(%d)", keepLog), 1, 1)
 	if err != nil {
 		return nil, err
 	}

@@ -40,6 +40,8 @@ type Options struct {
 	TreeCacheBytes int64
 	// Snapshots bounds how many consistent reads of whole repositories may be open at once; zero means 16.
 	Snapshots int
+	// LogBytes is the size at which the write-ahead log is begun anew even if snapshots have to be interrupted for it; zero means 128 MB.
+	LogBytes int64
 	// OutlineRecords is the number of records from which a repository keeps a stored outline; zero means 4096.
 	OutlineRecords int64
 	// Logger hears of trouble that no caller can be told about; nil means slog.Default.
@@ -51,6 +53,7 @@ type Options struct {
 const (
 	defaultTreeCacheBytes = 16 << 20
 	defaultSnapshots      = 16
+	defaultLogBytes       = 128 << 20
 	defaultOutlineRecords = 4096
 )
 
@@ -60,6 +63,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Snapshots == 0 {
 		o.Snapshots = defaultSnapshots
+	}
+	if o.LogBytes == 0 {
+		o.LogBytes = defaultLogBytes
 	}
 	if o.OutlineRecords == 0 {
 		o.OutlineRecords = defaultOutlineRecords
@@ -82,6 +88,7 @@ type Store struct {
 	snaps *sql.DB // one connection for each open Snapshot
 	w     *writer
 	check *checkpointer
+	gate  *gate // of snapshots
 
 	lastSeq atomic.Int64
 
@@ -97,6 +104,7 @@ type Store struct {
 	wake   chan struct{}         // guarded by wakeMu; closed and replaced after a batch with events
 	taps   []func([]StoredEvent) // guarded by wakeMu; the slice is never changed in place
 
+	counts   blockCounts
 	accounts peopleCaches // hot reads of account.go and session.go
 }
 
@@ -118,6 +126,7 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 		opts:    opts,
 		unlock:  unlock,
 		wake:    make(chan struct{}),
+		gate:    newGate(),
 		trees:   newTreeCache(opts.TreeCacheBytes),
 		clockID: rand.UintN(1024),
 	}
@@ -148,7 +157,7 @@ func makePrivate(path string) error {
 }
 
 func (s *Store) open(ctx context.Context) error {
-	conn, err := openWriterConn(ctx, s.opts.Path)
+	conn, err := openWriterConn(ctx, s.opts.Path, s.opts.LogBytes/2)
 	if err != nil {
 		return fmt.Errorf("open %s: %w", s.opts.Path, err)
 	}
@@ -162,7 +171,7 @@ func (s *Store) open(ctx context.Context) error {
 	if s.snaps, err = openPool(s.opts.Path, readPragmas, s.opts.Snapshots, 2); err != nil {
 		return err
 	}
-	if s.check, err = startCheckpointer(s.opts.Path, s.opts.Logger); err != nil {
+	if s.check, err = s.startCheckpointer(); err != nil {
 		return err
 	}
 	if err := s.loadLastSeq(ctx); err != nil {
@@ -207,10 +216,13 @@ const (
 	commonPragmas = "_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(ON)" +
 		"&_pragma=temp_store(MEMORY)&_pragma=mmap_size(0)"
 	// The writer checkpoints by itself only when the checkpointer falls far behind.
-	writePragmas = commonPragmas + "&_pragma=cache_size(-4000)&_pragma=wal_autocheckpoint(16000)&_pragma=journal_size_limit(67108864)"
+	writePragmas = commonPragmas + "&_pragma=cache_size(-4000)&_pragma=wal_autocheckpoint(16000)"
 	readPragmas  = commonPragmas + "&_pragma=cache_size(-1000)&_pragma=wal_autocheckpoint(0)&_pragma=query_only(ON)"
 	checkPragmas = commonPragmas + "&_pragma=cache_size(-1000)&_pragma=wal_autocheckpoint(0)"
 )
+
+// busyTimeout is that of the PRAGMA above.
+const busyTimeout = 10 * time.Second
 
 // openPool opens a pool of at most max connections to the database, of which idle are kept.
 func openPool(path, pragmas string, max, idle int) (*sql.DB, error) {

@@ -177,17 +177,11 @@ func TestSnapshotStaysAsItWas(t *testing.T) {
 // exportRecords exports the snapshot, reads it back and returns how many of its records are in it.
 func exportRecords(t *testing.T, sn *Snapshot, since string) int {
 	t.Helper()
-	ctx := context.Background()
-	bodies, err := sn.Bodies(ctx, syntax.TID(since))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer bodies.Close()
+	bodies := sn.Bodies(syntax.TID(since))
 	var car bytes.Buffer
-	if err := repo.Export(&car, sn.Head, sn.Tree, bodies.Next); err != nil {
+	if err := repo.Export(&car, sn.Head, sn.Tree, sn, bodies.Next); err != nil {
 		t.Fatal(err)
 	}
-	bodies.Close()
 	blocks := map[cid.Cid]bool{}
 	if _, err := repo.ReadCAR(&car, repo.EventCARLimits(), func(b repo.Block) error { blocks[b.CID] = true; return nil }); err != nil {
 		t.Fatal(err)

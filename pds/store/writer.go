@@ -41,6 +41,7 @@ type writer struct {
 	seq     int64  // of the last event in the transaction
 	packed  []byte // room for the stored form of an event's frame
 	queue   chan *job
+	resets  chan func() // done between two batches
 	started bool
 
 	stopOnce sync.Once
@@ -52,6 +53,7 @@ func newWriter(s *Store, conn *writeConn) *writer {
 	return &writer{
 		s: s, conn: conn,
 		queue:    make(chan *job, queueLength),
+		resets:   make(chan func()),
 		stopping: make(chan struct{}),
 		stopped:  make(chan struct{}),
 	}
@@ -116,6 +118,8 @@ func (w *writer) run() {
 		select {
 		case j := <-w.queue:
 			w.runBatch(w.take(batch[:0], j))
+		case reset := <-w.resets:
+			reset()
 		case <-w.stopping:
 			for batch = w.take(batch[:0], nil); len(batch) > 0; batch = w.take(batch[:0], nil) {
 				w.runBatch(batch)

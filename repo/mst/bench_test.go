@@ -44,7 +44,7 @@ func BenchmarkExport(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		size, i := int64(0), 0
-		err := tree.Export(func() (string, cid.Cid, []byte, error) {
+		err := tree.Export(m, func() (string, cid.Cid, []byte, error) {
 			if i == len(m.keys) {
 				return m.next0()
 			}

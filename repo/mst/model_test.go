@@ -271,17 +271,25 @@ func (x *trial) reads(tree Tree, m *model) {
 			x.fatalf("path to %s: %s, proves %s %v, want %s", k, got, proven, err, want)
 		}
 	}
+	nodes := int64(0)
 	var got []string
-	x.check(tree.Export(m.next(), func(c cid.Cid, data []byte) error {
+	e := export{src: m, next: m.next(), maxBytes: 1 << x.rng.IntN(16), maxKeys: 1 << x.rng.IntN(8), emit: func(c cid.Cid, data []byte) error {
 		if sumCID(data) == c {
+			nodes++
 			got = append(got, c.String())
 		} else {
 			got = append(got, string(data))
 		}
 		return nil
-	}))
+	}}
+	x.check(e.run(tree))
 	if want := stream(m); !slices.Equal(got, want) {
 		x.fatalf("export\n%v\nwant\n%v", got, want)
+	}
+	counted, err := CountNodes(m)
+	x.check(err)
+	if counted != nodes {
+		x.fatalf("%d nodes counted, %d exported", counted, nodes)
 	}
 }
 

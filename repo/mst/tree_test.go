@@ -61,7 +61,7 @@ func TestRecordsThatDoNotFit(t *testing.T) {
 			if _, err := tree.Proof(m, victim); !errors.Is(err, ErrCorrupt) {
 				t.Errorf("proof: %v", err)
 			}
-			err := tree.Export(m.next(), func(cid.Cid, []byte) error { return nil })
+			err := tree.Export(m, m.next(), func(cid.Cid, []byte) error { return nil })
 			if !errors.Is(err, ErrCorrupt) {
 				t.Errorf("export: %v", err)
 			}
@@ -186,7 +186,7 @@ func TestExportMemory(t *testing.T) {
 	runtime.GC()
 	runtime.ReadMemStats(&before)
 	most, n := uint64(0), 0
-	err := tree.Export(next, func(cid.Cid, []byte) error {
+	err := tree.Export(m, next, func(cid.Cid, []byte) error {
 		if n++; n%10_000 == 0 {
 			runtime.GC()
 			runtime.ReadMemStats(&now)
