@@ -11,11 +11,13 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
 
 	"perch/identity/plc"
+	"perch/pds/mail"
 	"perch/pds/store"
 )
 
@@ -70,6 +72,10 @@ func RunDev(ctx context.Context, opt DevOptions) error {
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
+	if s.mailer == nil {
+		s.mailer = &terminal{out: opt.Out}
+		s.moderation = s.mailer
+	}
 	err = s.runDev(ctx, opt, listener)
 	return errors.Join(err, s.Close())
 }
@@ -122,6 +128,20 @@ func (s *Server) ensureAccount(ctx context.Context, in *createAccountInput) erro
 	if errors.Is(err, store.ErrNotFound) {
 		_, err = s.createAccount(ctx, in)
 	}
+	return err
+}
+
+// terminal is the outbox of a development network without SMTP: it shows the mails.
+type terminal struct {
+	mu  sync.Mutex
+	out io.Writer // guarded by mu
+}
+
+// Send prints a mail.
+func (t *terminal) Send(_ context.Context, m mail.Message) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	_, err := fmt.Fprintf(t.out, "\n--- mail to %s: %s\n\n%s---\n", m.To, m.Subject, m.Text)
 	return err
 }
 

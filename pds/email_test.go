@@ -2,6 +2,7 @@ package pds
 
 import (
 	"context"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -327,3 +328,5 @@ func TestMailLimits(t *testing.T) {
 	}
 	n.anonymous(t).post(requestReset, map[string]any{"email": "nobody@example.com"}).fails(429, "RateLimitExceeded")
 }
+
+var mailCodePattern = regexp.MustCompile(`\b[A-Z2-7]{5}-[A-Z2-7]{5}\b`)

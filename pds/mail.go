@@ -200,3 +200,16 @@ func (s *Server) giveUpMail(ctx context.Context, m *store.Mail, cause error) err
 func (s *Server) sweepMails(ctx context.Context) error {
 	return s.store.Update(ctx, func(tx *store.Tx) error { return tx.SweepMails(ctx, time.Now().Add(-unsentMailLifetime)) })
 }
+
+// SendTestMail sends a mail to the address with the settings as they are, and returns what the mail server says.
+func SendTestMail(ctx context.Context, cfg *Config, to string) error {
+	server, err := newMailServer(cfg, cfg.EmailSMTPURL, cfg.EmailFromAddress)
+	if err != nil {
+		return err
+	}
+	if server == nil {
+		return errNoMailServer
+	}
+	letters := mail.Letters{Service: cfg.DisplayName(), URL: cfg.PublicURL()}
+	return server.Send(ctx, letters.Test(to))
+}

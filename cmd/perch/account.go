@@ -33,6 +33,7 @@ func (p *program) accountCommand() *cli.Command {
 				},
 				Action: p.createAccount,
 			},
+			p.codeCommand(),
 			{Name: "list", Usage: "list all accounts", Flags: []cli.Flag{serverFlag}, Action: p.listAccounts},
 		}, p.adminCommands()...),
 	}

@@ -1,6 +1,7 @@
 package firehose
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -379,4 +380,39 @@ func rawDialFast(tb testing.TB, url string) net.Conn {
 		}
 	}
 	return conn
+}
+
+func TestRingForgetsAnAccount(t *testing.T) {
+	r := newRing(1 << 20)
+	r.start(100)
+	fill := func(from, to int64) {
+		for seq := from; seq <= to; seq++ {
+			r.add([]message{{seq: seq, acct: store.AccountID(seq % 3), data: []byte{byte(seq)}}})
+		}
+	}
+	want := func(cursor int64, seqs ...byte) {
+		t.Helper()
+		v := r.take(cursor, nil, 1000, 1<<20)
+		var got []byte
+		for _, m := range v.msgs {
+			got = append(got, m[0])
+		}
+		if !bytes.Equal(got, seqs) || v.place == behind {
+			t.Errorf("after %d: %v, want %v", cursor, got, seqs)
+		}
+	}
+	fill(101, 109)
+	r.forget(1) // 103, 106 and 109
+	r.forget(2)
+	want(100, 102, 105, 108, 109)
+	want(103, 105, 108, 109)
+	want(109)
+	fill(110, 112)
+	want(108, 109, 110, 111, 112)
+	r.forget(0) // those that stay
+	r.forget(9)
+	want(108, 109, 110, 111, 112)
+	if n, size := r.size(); n != size {
+		t.Errorf("%d messages of %d bytes, each has one", n, size)
+	}
 }

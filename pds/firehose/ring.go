@@ -109,6 +109,9 @@ func (r *ring) evict() {
 
 // forget takes the messages of an account out, but never the newest message of all. Who reads on meets no gap that matters: seqs are not dense.
 func (r *ring) forget(acct store.AccountID) {
+	if acct == 0 {
+		return
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	kept := make([]message, 0, len(r.buf))

@@ -101,7 +101,6 @@ func TestAnyCertificateOnlyWhenAsked(t *testing.T) {
 }
 
 func TestFailedDeliveries(t *testing.T) {
-	unknown := &smtp.SMTPError{Code: 550, EnhancedCode: smtp.EnhancedCode{5, 1, 1}, Message: "no such mailbox"}
 	full := &smtp.SMTPError{Code: 452, EnhancedCode: smtp.EnhancedCode{4, 2, 2}, Message: "mailbox full"}
 	refusing := func(err error) mailtest.Options { return mailtest.Options{Refuse: func(string) error { return err }} }
 	for name, c := range map[string]struct {
@@ -113,7 +112,7 @@ func TestFailedDeliveries(t *testing.T) {
 		"wrong password":   {mailtest.Options{TLS: true, User: "u", Password: "p"}, "smtps://u:q@HOST", false, "percent-encoded"},
 		"no STARTTLS":      {mailtest.Options{}, "smtp://HOST?requireTLS=true", false, "ignoreTLS=true"},
 		"no TLS":           {mailtest.Options{}, "smtps://HOST", false, "smtp://"},
-		"unknown mailbox":  {refusing(unknown), "smtp://HOST", true, "no such mailbox"},
+		"unknown mailbox":  {refusing(mailtest.NoSuchMailbox), "smtp://HOST", true, "no such mailbox"},
 		"mailbox is full":  {refusing(full), "smtp://HOST", false, "full"},
 		"password missing": {mailtest.Options{User: "u", Password: "p"}, "smtp://HOST", false, "auth"},
 	} {

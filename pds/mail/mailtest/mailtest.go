@@ -59,6 +59,9 @@ type Mail struct {
 	TLS      bool
 }
 
+// NoSuchMailbox is a refusal for ever, for Options.Refuse.
+var NoSuchMailbox error = &smtp.SMTPError{Code: 550, EnhancedCode: smtp.EnhancedCode{5, 1, 1}, Message: "no such mailbox"}
+
 // Start starts a server, which ends with the test.
 func Start(t testing.TB, opt Options) *Server {
 	t.Helper()

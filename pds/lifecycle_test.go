@@ -1,0 +1,537 @@
+package pds
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/bluesky-social/indigo/atproto/atcrypto"
+	"github.com/bluesky-social/indigo/atproto/syntax"
+
+	"perch/identity/plc"
+	"perch/pds/account"
+	"perch/pds/mail"
+	"perch/pds/mail/mailtest"
+	"perch/pds/store"
+	"perch/repo"
+)
+
+func TestDeactivateAndComeBack(t *testing.T) {
+	n := startNetwork(t, nil)
+	alice := n.signUp(t, "alice")
+	post := alice.createPost("hello")
+	n.wantEvents(t, func() { alice.post(deactivateNSID, map[string]any{}).ok() }, "account deactivated")
+	n.wantEvents(t, func() { alice.post(deactivateNSID, map[string]any{}).ok() }) // nothing new
+	if out := alice.get(getSession).ok(); out.at("active") != false || out.str("status") != "deactivated" {
+		t.Errorf("%v", out)
+	}
+	alice.post("com.atproto.repo.createRecord", map[string]any{"repo": alice.did, "collection": postCollection, "record": postRecord("x")}).fails(401, "AccountDeactivated")
+	n.anonymous(t).get("com.atproto.sync.getRepo", "did", alice.did).fails(400, "RepoDeactivated")
+	if alice.get("com.atproto.sync.getRepo", "did", alice.did).status != 200 {
+		t.Error("the owner cannot take the repository along")
+	}
+	signIn(n.anonymous(t), alice.handle, "alice-password").ok()
+	n.wantEvents(t, func() { alice.post(activateNSID, nil).ok() }, "account active", "identity", "sync")
+	if head := alice.get("com.atproto.sync.getLatestCommit", "did", alice.did).ok(); head.str("rev") != post.str("commit.rev") {
+		t.Errorf("head %v after coming back, want the one of the last post %v", head, post.str("commit.rev"))
+	}
+	n.wantEvents(t, func() { alice.post(activateNSID, nil).ok() }, "account active", "identity", "sync") // tells relays once more
+	alice.createPost("back")
+	n.checkAll(t)
+}
+
+// checkAll verifies everything that is stored.
+func (n *network) checkAll(t *testing.T) {
+	t.Helper()
+	if problems, err := n.srv.store.Check(t.Context(), 0, nil); err != nil || len(problems) > 0 {
+		t.Errorf("check: %v %v", problems, err)
+	}
+}
+
+func TestActivationLooksAtTheDIDDocument(t *testing.T) {
+	n := startNetwork(t, nil)
+	alice := n.signUp(t, "alice")
+	alice.post(deactivateNSID, map[string]any{}).ok()
+	good := alice.account().SigningKeyDID
+	elsewhere, err := atcrypto.GeneratePrivateKeyK256()
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := elsewhere.PublicKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	change := func(fn func(*plc.Operation)) {
+		t.Helper()
+		if err := n.srv.updateDID(t.Context(), syntax.DID(alice.did), fn); err != nil {
+			t.Fatal(err)
+		}
+	}
+	refused := func(what string) {
+		t.Helper()
+		n.wantEvents(t, func() { alice.post(activateNSID, nil).fails(400, "InvalidRequest") })
+		if alice.account().Active() {
+			t.Errorf("activated with %s", what)
+		}
+	}
+	change(func(op *plc.Operation) { op.SetPDS("https://other.example.com") })
+	refused("another server in the document")
+	change(func(op *plc.Operation) { op.SetPDS(n.srv.cfg.PublicURL()); op.SetSigningKey(other.DIDKey()) })
+	refused("another key in the document")
+	change(func(op *plc.Operation) { op.SetSigningKey(good) })
+	alice.post(activateNSID, nil).ok()
+}
+
+func TestActivationSignsAnew(t *testing.T) {
+	n := startNetwork(t, nil)
+	alice := n.signUp(t, "alice")
+	old := alice.createPost("before")
+	alice.post(deactivateNSID, map[string]any{}).ok()
+
+	// As after a move: the account has a new key, in the document too, and the head is signed with the old one.
+	key, err := atcrypto.GeneratePrivateKeyK256()
+	if err != nil {
+		t.Fatal(err)
+	}
+	acct := alice.account()
+	err = n.srv.store.Update(t.Context(), func(tx *store.Tx) error { return n.srv.accounts.SetSigningKey(t.Context(), tx, acct, key) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	public := alice.account().SigningKeyDID
+	if err := n.srv.updateDID(t.Context(), syntax.DID(alice.did), func(op *plc.Operation) { op.SetSigningKey(public) }); err != nil {
+		t.Fatal(err)
+	}
+	n.wantEvents(t, func() { alice.post(activateNSID, nil).ok() }, "account active", "identity", "sync")
+	head, _, err := n.srv.store.Head(t.Context(), acct.ID)
+	if err != nil || head.Commit.Verify(alice.signingKey()) != nil || head.Commit.Rev.String() <= old.str("commit.rev") {
+		t.Errorf("head %+v is not one of the new key (%v)", head.Commit, err)
+	}
+	alice.createPost("after")
+	n.checkAll(t)
+}
+
+func TestActivationWithoutARepository(t *testing.T) {
+	n := startNetwork(t, nil)
+	alice := n.signUp(t, "alice")
+	alice.post(deactivateNSID, map[string]any{}).ok()
+	if err := n.srv.store.DeleteRepo(t.Context(), alice.account().ID); err != nil {
+		t.Fatal(err)
+	}
+	alice.post(activateNSID, nil).fails(400, "RepoNotFound")
+	if alice.account().Active() {
+		t.Error("activated without a repository")
+	}
+}
+
+func TestReserveSigningKey(t *testing.T) {
+	n := startNetwork(t, nil)
+	anyone := n.anonymous(t)
+	reserve := func(in map[string]any) string {
+		t.Helper()
+		key := anyone.post("com.atproto.server.reserveSigningKey", in).ok().str("signingKey")
+		if _, err := atcrypto.ParsePublicDIDKey(key); err != nil {
+			t.Errorf("%q: %v", key, err)
+		}
+		return key
+	}
+	const did = "did:plc:aaaaaaaaaaaaaaaaaaaaaaaa"
+	if reserve(map[string]any{}) == reserve(map[string]any{}) {
+		t.Error("two people get the same key")
+	}
+	if reserve(map[string]any{"did": did}) != reserve(map[string]any{"did": did}) {
+		t.Error("a DID gets another key each time")
+	}
+	anyone.post("com.atproto.server.reserveSigningKey", map[string]any{"did": "nonsense"}).fails(400, "InvalidRequest")
+}
+
+func TestOwnerDeletesAccount(t *testing.T) {
+	n, inbox := startMailNetwork(t, nil)
+	alice, anyone := n.signUp(t, "alice"), n.anonymous(t)
+	alice.createPost("hello")
+	ref := alice.upload("image/png", png("x"))
+	alice.post("com.atproto.repo.createRecord", map[string]any{"repo": alice.did, "collection": postCollection, "record": imagePost(ref)}).ok()
+	acct := alice.account()
+	alice.post(requestDelete, nil).ok()
+	code := alice.mailed(inbox, "Account Deletion Requested")
+	remove := func(did, password, token string) *answer {
+		return anyone.post(deleteNSID, map[string]any{"did": did, "password": password, "token": token})
+	}
+	remove(alice.did, "wrong", code).fails(401, "AuthenticationRequired")
+	remove("did:plc:aaaaaaaaaaaaaaaaaaaaaaaa", "alice-password", code).fails(401, "AuthenticationRequired")
+	remove(alice.did, "alice-password", "AAAAA-AAAAA").fails(400, "InvalidToken")
+	alice.get(getSession).ok()
+
+	before := n.srv.store.LastSeq()
+	remove(alice.did, "alice-password", code).ok()
+	alice.get(getSession).fails(403, "AccountNotFound")
+	remove(alice.did, "alice-password", code).fails(401, "AuthenticationRequired")
+	n.anonymous(t).post(createAccountNSID, map[string]any{"handle": "alice.test", "email": "alice@example.com", "password": "alice-password"}).ok() // both are free at once
+	n.wait(t, "the row of the account", func() bool {
+		_, err := n.srv.store.AccountByID(t.Context(), acct.ID)
+		return errors.Is(err, store.ErrNotFound)
+	})
+	if got := n.eventsAfter(t, before); len(got) == 0 || got[0] != "account deleted" {
+		t.Errorf("events %q", got)
+	}
+	n.nothingLeft(t, acct)
+	n.checkAll(t)
+}
+
+// wait looks until what is said has gone.
+func (n *network) wait(t *testing.T, what string, gone func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !gone(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%s is still there", what)
+		}
+	}
+}
+
+// nothingLeft looks for what a deleted account must not leave: rows, files, and events but for the one that tells of the deletion.
+func (n *network) nothingLeft(t *testing.T, acct *store.Account) {
+	t.Helper()
+	ctx, st := t.Context(), n.srv.store
+	if _, _, err := st.Head(ctx, acct.ID); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("repository: %v", err)
+	}
+	if blobs, err := st.BlobStats(ctx, acct.ID); err != nil || blobs != (store.BlobStats{}) {
+		t.Errorf("blobs: %+v %v", blobs, err)
+	}
+	if mails, err := st.Mails(ctx, 10); err != nil || slices.ContainsFunc(mails, func(m store.Mail) bool { return m.Account == acct.ID }) {
+		t.Errorf("mails: %+v %v", mails, err)
+	}
+	var left []string
+	err := filepath.WalkDir(n.srv.cfg.BlobDirectory(), func(path string, d fs.DirEntry, err error) error {
+		if err == nil && strings.Contains(path, acct.DID.String()) {
+			left = append(left, path)
+		}
+		return err
+	})
+	if err != nil || len(left) > 0 {
+		t.Errorf("files: %v %v", left, err)
+	}
+	events, err := st.Events(ctx, 0, 10_000, 1<<30)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range events {
+		if e.Account == acct.ID && e.Kind != "account" {
+			t.Errorf("event %d of kind %s is still in the backlog", e.Seq, e.Kind)
+		}
+	}
+	sessions := 0
+	err = st.Update(ctx, func(tx *store.Tx) error {
+		all, err := tx.Sessions(ctx, acct.ID)
+		sessions = len(all)
+		return err
+	})
+	if err != nil || sessions > 0 {
+		t.Errorf("%d sessions (%v)", sessions, err)
+	}
+}
+
+// dying is a context that ends after some number of looks at it, as a process is killed.
+type dying struct {
+	context.Context
+	left atomic.Int64
+}
+
+func (d *dying) Err() error {
+	if d.left.Add(-1) < 0 {
+		return context.Canceled
+	}
+	return d.Context.Err()
+}
+
+func TestDeletionIsFinishedAfterACrash(t *testing.T) {
+	n := startNetwork(t, nil)
+	alice, bob := n.signUp(t, "alice"), n.signUp(t, "bob")
+	var writes []map[string]any
+	for range 200 {
+		writes = append(writes, map[string]any{"$type": "com.atproto.repo.applyWrites#create", "collection": postCollection, "value": postRecord("hello")})
+	}
+	for range 6 { // more than two steps of deleting records
+		alice.post("com.atproto.repo.applyWrites", map[string]any{"repo": alice.did, "writes": writes}).ok()
+	}
+	ref := alice.upload("image/png", png("x"))
+	alice.post("com.atproto.repo.createRecord", map[string]any{"repo": alice.did, "collection": postCollection, "record": imagePost(ref)}).ok()
+	bob.createPost("stays")
+	acct := alice.account()
+	n.anonymous(t).post(deleteNSID, map[string]any{"did": alice.did, "password": "alice-password", "token": makeCode(t, n, alice, account.ForDeleteAccount)}).ok()
+
+	crashes := 0
+	for steps := int64(0); ; steps += 2 {
+		if err := n.srv.Close(); err != nil {
+			t.Fatal(err)
+		}
+		n.start(nil)
+		n.srv.log = slog.New(slog.DiscardHandler)
+		ctx := &dying{Context: t.Context()}
+		ctx.left.Store(steps)
+		jobs, err := n.srv.store.DueJobs(t.Context(), time.Now().Add(time.Hour), 10, jobDeleteAccount)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(jobs) == 0 {
+			break
+		}
+		if err := n.srv.doJob(ctx, jobs[0]); err == nil {
+			// Killed once more, between the end of the work and the note of it.
+			if err := n.srv.doJob(t.Context(), jobs[0]); err != nil {
+				t.Fatalf("the job is not over: %v", err)
+			}
+			if err := n.srv.store.FinishJob(t.Context(), jobs[0].ID); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
+		crashes++
+		if crashes > 200 {
+			t.Fatal("the job does not come to an end")
+		}
+	}
+	if crashes < 3 {
+		t.Errorf("only %d crashes: the test does not reach the middle", crashes)
+	}
+	n.nothingLeft(t, acct)
+	n.checkAll(t)
+	n.anonymous(t).get("com.atproto.sync.getRepo", "did", bob.did).ok()
+}
+
+func TestDeletedDIDMayComeBack(t *testing.T) {
+	n := startNetwork(t, nil)
+	alice := n.signUp(t, "alice")
+	alice.createPost("first life")
+	first := alice.account()
+	n.anonymous(t).post(deleteNSID, map[string]any{"did": alice.did, "password": "alice-password", "token": makeCode(t, n, alice, account.ForDeleteAccount)}).ok()
+	_, err := n.srv.accounts.Reserve(t.Context(), account.NewAccount{Handle: "alice.test", Email: "alice@example.com", Password: "alice-password", DID: first.DID})
+	if !errors.Is(err, store.ErrDIDTaken) {
+		t.Errorf("while the old account's data are still there: %v", err)
+	}
+	n.srv.runJobs(t.Context())
+	again := n.moveIn(t, "alice", first.DID, time.Time{})
+	if again.ID <= first.ID {
+		t.Errorf("id %d was used again after %d", again.ID, first.ID)
+	}
+	alice.get(getSession).fails(400, "ExpiredToken") // a token of the first life
+	n.checkAll(t)
+}
+
+// moveIn makes an account as one that moves here has it: deactivated, with an empty repository.
+func (n *network) moveIn(t *testing.T, name string, did syntax.DID, deleteAfter time.Time) *store.Account {
+	t.Helper()
+	res, err := n.srv.accounts.Reserve(t.Context(), account.NewAccount{
+		Handle: name + ".test", Email: name + "@example.com", Password: name + "-password", DID: did, Deactivated: true, DeleteAfter: deleteAfter,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Release()
+	d, err := repo.Start(did, repo.NextRev("", time.Now(), 1), res.SigningKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ses, err := res.Commit(t.Context(), did, func(tx *store.Tx, acct *store.Account) error { return tx.InsertRepo(t.Context(), acct, d) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ses.Account
+}
+
+func TestDeleteAfterIsHonoured(t *testing.T) {
+	n := startNetwork(t, nil)
+	alice, bob, carol := n.signUp(t, "alice"), n.signUp(t, "bob"), n.signUp(t, "carol")
+	soon := map[string]any{"deleteAfter": time.Now().Add(-time.Hour).UTC().Format(time.RFC3339)}
+	later := map[string]any{"deleteAfter": time.Now().Add(30 * 24 * time.Hour).UTC().Format(time.RFC3339)}
+	alice.post(deactivateNSID, map[string]any{"deleteAfter": "tomorrow"}).fails(400, "InvalidRequest")
+	alice.post(deactivateNSID, later).ok()
+	bob.post(deactivateNSID, later).ok()
+	carol.post(deactivateNSID, soon).ok()
+	if left := time.Until(carol.account().DeleteAfter); left < 71*time.Hour || left > 73*time.Hour {
+		t.Errorf("a session alone can have an account deleted in %v", left)
+	}
+	bob.post(activateNSID, nil).ok()
+	if !bob.account().DeleteAfter.IsZero() {
+		t.Error("coming back does not call the deletion off")
+	}
+	// The time of alice is over.
+	overdue := func(id store.AccountID, at time.Time) {
+		t.Helper()
+		err := n.srv.store.Update(t.Context(), func(tx *store.Tx) error { return tx.SetDeactivated(t.Context(), id, at, time.Now().Add(-time.Second)) })
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	acct := alice.account()
+	overdue(acct.ID, acct.DeactivatedAt)
+	stranger := n.moveIn(t, "dan", "did:web:dan.example.com", time.Now().Add(-time.Second)) // never finished moving: nobody was told of it
+	n.wantEvents(t, func() {
+		if err := n.srv.deleteExpired(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}, "account deleted")
+	n.srv.runJobs(t.Context())
+	n.nothingLeft(t, acct)
+	n.nothingLeft(t, stranger)
+	for _, c := range []*client{bob, carol} {
+		if !c.account().DeletedAt.IsZero() {
+			t.Errorf("%s was deleted", c.handle)
+		}
+	}
+	n.checkAll(t)
+}
+
+func TestDeletionEmptiesTheStream(t *testing.T) {
+	n := startNetwork(t, nil)
+	alice, bob := n.signUp(t, "alice"), n.signUp(t, "bob")
+	for range 5 {
+		alice.createPost("hello")
+		bob.createPost("hello")
+	}
+	before := n.srv.firehose.Stats().RingFrames
+	n.anonymous(t).post(deleteNSID, map[string]any{"did": alice.did, "password": "alice-password", "token": makeCode(t, n, alice, account.ForDeleteAccount)}).ok()
+	n.srv.runJobs(t.Context())
+	// Of alice are left: #account at the start and at the end. The ring and the table agree.
+	events, err := n.srv.store.Events(t.Context(), 0, 1000, 1<<30)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := n.srv.firehose.Stats().RingFrames; got != len(events) || got != before+1-8 {
+		t.Errorf("%d frames in memory after %d, %d in the table", got, before, len(events))
+	}
+}
+
+func TestWithoutSMTPTheOperatorHelps(t *testing.T) {
+	var log bytes.Buffer
+	n := startNetwork(t, nil)
+	n.srv.log = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	alice, anyone := n.signUp(t, "alice"), n.anonymous(t)
+	anyone.post(requestReset, map[string]any{"email": "alice@example.com"}).ok()
+	alice.post(requestConfirm, nil).ok()
+	n.srv.runJobs(t.Context())
+	n.srv.runJobs(t.Context()) // what the first has made
+	list, err := unsentMails(t.Context(), n.srv.store)
+	if err != nil || len(list) != 2 {
+		t.Fatalf("%+v %v", list, err)
+	}
+	for _, m := range list {
+		if m.To != "alice@example.com" || m.Handle != "alice.test" || !m.GivenUp || !strings.Contains(m.Error, "PDS_EMAIL_SMTP_URL") {
+			t.Errorf("%+v", m)
+		}
+	}
+	if text := log.String(); !strings.Contains(text, "perch account code") || !strings.Contains(text, alice.did) || mailCodePattern.MatchString(text) ||
+		strings.Contains(text, "alice@example.com") {
+		t.Errorf("log:\n%s", text)
+	}
+	code, err := n.srv.operatorCode(t.Context(), &CodeRequest{Account: "alice.test", Purpose: "reset-password"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	anyone.post(resetNSID, map[string]any{"token": code.Code, "password": "new-password"}).ok()
+}
+
+func TestMailSurvivesRestartsAndFailures(t *testing.T) {
+	inbox := mailtest.Start(t, mailtest.Options{})
+	down := true
+	n := startNetwork(t, nil)
+	configure := func(c *Config) {
+		c.EmailSMTPURL, c.EmailFromAddress = "smtp://"+inbox.Addr, "pds@example.com"
+		if down {
+			c.EmailSMTPURL = "smtp://127.0.0.1:1"
+		}
+	}
+	restart := func() {
+		t.Helper()
+		if err := n.srv.Close(); err != nil {
+			t.Fatal(err)
+		}
+		n.start(configure)
+	}
+	restart()
+	alice := n.signUp(t, "alice")
+	alice.post(requestConfirm, nil).ok()
+	n.srv.runJobs(t.Context())
+	if list, err := unsentMails(t.Context(), n.srv.store); err != nil || len(list) != 1 || list[0].GivenUp || list[0].Attempts != 1 {
+		t.Fatalf("%+v %v", list, err)
+	}
+	down = false
+	restart()
+	jobs, err := n.srv.store.DueJobs(t.Context(), time.Now().Add(time.Hour), 10)
+	if err != nil || len(jobs) != 1 || time.Until(jobs[0].RunAt) > time.Minute {
+		t.Fatalf("%+v %v", jobs, err)
+	}
+	n.srv.runJob(t.Context(), jobs[0])
+	code := inbox.Next()
+	alice.post(confirmNSID, map[string]any{"email": "alice@example.com", "token": code.Code()}).ok()
+	if list, err := unsentMails(t.Context(), n.srv.store); err != nil || len(list) != 0 {
+		t.Errorf("%+v %v", list, err)
+	}
+}
+
+func TestMailOfNoUseIsGivenUp(t *testing.T) {
+	inbox := mailtest.Start(t, mailtest.Options{Refuse: func(string) error { return mailtest.NoSuchMailbox }})
+	n := startNetwork(t, func(c *Config) { c.EmailSMTPURL, c.EmailFromAddress = "smtp://"+inbox.Addr, "pds@example.com" })
+	alice := n.signUp(t, "alice")
+	acct := alice.account()
+	err := n.srv.store.Update(t.Context(), func(tx *store.Tx) error {
+		m := n.srv.letters.Plain(acct.Email, "too late", "text")
+		return n.srv.postMail(t.Context(), tx, acct, fromServer, m, time.Now().Add(-time.Second))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.srv.runJobs(t.Context())
+	alice.post(requestConfirm, nil).ok()
+	n.srv.runJobs(t.Context())
+	list, err := unsentMails(t.Context(), n.srv.store)
+	if err != nil || len(list) != 2 || !list[0].GivenUp || !list[1].GivenUp {
+		t.Fatalf("%+v %v", list, err)
+	}
+	if !strings.Contains(list[0].Error, "no such mailbox") || !strings.Contains(list[1].Error, "of use") {
+		t.Errorf("%+v", list)
+	}
+	if jobs, err := n.srv.store.DueJobs(t.Context(), time.Now().Add(time.Hour), 10); err != nil || len(jobs) != 0 {
+		t.Errorf("%+v %v", jobs, err)
+	}
+}
+
+func TestModeratorsHaveTheirOwnSender(t *testing.T) {
+	main, moderators := mailtest.Start(t, mailtest.Options{}), mailtest.Start(t, mailtest.Options{})
+	n := startNetwork(t, func(c *Config) {
+		c.EmailSMTPURL, c.EmailFromAddress = "smtp://"+main.Addr, "Example <pds@example.com>"
+		c.ModerationEmailSMTPURL, c.ModerationEmailAddress = "smtp://"+moderators.Addr, "mod@example.com"
+	})
+	acct := n.signUp(t, "alice").account()
+	for _, from := range []sender{fromServer, fromModerators} {
+		err := n.srv.store.Update(t.Context(), func(tx *store.Tx) error {
+			return n.srv.postMail(t.Context(), tx, acct, from, n.srv.letters.Plain(acct.Email, "hello", "text"), time.Now().Add(time.Hour))
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	n.srv.runJobs(t.Context())
+	if m := main.Next(); m.From != "pds@example.com" || !strings.Contains(m.Header.Get("From"), "Example") {
+		t.Errorf("%+v", m)
+	}
+	if m := moderators.Next(); m.From != "mod@example.com" {
+		t.Errorf("%+v", m)
+	}
+}
+
+func TestDevelopmentShowsMail(t *testing.T) {
+	var out bytes.Buffer
+	m, _ := (mail.Letters{Service: "x", URL: "http://localhost"}).Code("reset_password", "alice@example.com", "alice.test", "ABCDE-FGH23", time.Minute)
+	if err := (&terminal{out: &out}).Send(t.Context(), m); err != nil || !strings.Contains(out.String(), "ABCDE-FGH23") {
+		t.Errorf("%v: %s", err, out.String())
+	}
+}
