@@ -196,6 +196,30 @@ func TestMove(t *testing.T) {
 	}
 }
 
+// Who comes back to a host finds the old account there, signs in to it, and brings what is new.
+func TestMoveBack(t *testing.T) {
+	old := startNetwork(t, nil)
+	c := old.signUp(t, "alice")
+	c.fill(5)
+	there := c.arrive(old.neighbour(t))
+	there.importCAR(c.exportCAR()).ok()
+	c.takeDID(there)
+	there.activate()
+	c.deactivate()
+	there.createPost("written while away")
+
+	c.importCAR(there.exportCAR()).ok()
+	there.takeDID(c)
+	c.wantEvents(t, c.activate, "account active", "identity", "sync")
+	there.deactivate()
+	c.createPost("home again")
+	if got := recordCIDs(t, c.exportCAR()); len(got) != 8 {
+		t.Errorf("%d records, want 8", len(got))
+	}
+	c.check()
+	there.check()
+}
+
 func TestCreateMovingAccountRefusals(t *testing.T) {
 	old := startNetwork(t, nil)
 	alice, bob := old.signUp(t, "alice"), old.signUp(t, "bob")

@@ -94,7 +94,10 @@ func (s *Server) receiveImport(ctx context.Context, acct *store.Account, f *impo
 		return false, err
 	}
 	if err := s.storeImport(ctx, acct.ID, f.name, *head, archive, false); err != nil {
-		name, _ := s.store.Replacing(context.WithoutCancel(ctx), acct.ID)
+		name, unknown := s.store.Replacing(context.WithoutCancel(ctx), acct.ID)
+		if unknown != nil && !errors.Is(unknown, store.ErrNotFound) {
+			return true, err // as when the server is being stopped; what turns out to be of no use is swept up
+		}
 		return name == f.name, err
 	}
 	return false, nil

@@ -200,6 +200,9 @@ func (a *accountCheck) run() error {
 		return nil
 	case a.ctx.Err() != nil:
 		return a.ctx.Err()
+	case errors.Is(err, ErrReplacing):
+		a.report("an import is not finished: the server goes on with it by itself while it runs")
+		return nil
 	case err != nil:
 		a.report("head is unreadable: %v", err)
 		return nil
