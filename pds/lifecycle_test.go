@@ -228,14 +228,8 @@ func (n *network) nothingLeft(t *testing.T, acct *store.Account) {
 			t.Errorf("event %d of kind %s is still in the backlog", e.Seq, e.Kind)
 		}
 	}
-	sessions := 0
-	err = st.Update(ctx, func(tx *store.Tx) error {
-		all, err := tx.Sessions(ctx, acct.ID)
-		sessions = len(all)
-		return err
-	})
-	if err != nil || sessions > 0 {
-		t.Errorf("%d sessions (%v)", sessions, err)
+	if sessions, err := st.Sessions(ctx, acct.ID); err != nil || len(sessions) > 0 {
+		t.Errorf("%d sessions (%v)", len(sessions), err)
 	}
 }
 

@@ -134,39 +134,7 @@ func earlier(a, b time.Time) time.Time {
 // EndSession signs out: the session ends with those it was refreshed from and into, so that no token of that sign-in works on. A session that
 // is not there is no error.
 func (s *Service) EndSession(ctx context.Context, acct store.AccountID, id string) error {
-	return s.store.Update(ctx, func(tx *store.Tx) error {
-		all, err := tx.Sessions(ctx, acct)
-		if err != nil {
-			return err
-		}
-		for _, end := range chain(all, id) {
-			if err := tx.DeleteSession(ctx, end); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-}
-
-// chain lists the sessions that lead to id and follow from it.
-func chain(all []store.Session, id string) []string {
-	next, prev := map[string]string{}, map[string]string{}
-	for _, s := range all {
-		if next[s.ID] = s.NextID; s.NextID != "" {
-			prev[s.NextID] = s.ID
-		}
-	}
-	if _, ok := next[id]; !ok {
-		return nil
-	}
-	ids := []string{id}
-	for p := prev[id]; p != "" && len(ids) <= len(all); p = prev[p] {
-		ids = append(ids, p)
-	}
-	for n := next[id]; n != "" && len(ids) <= 2*len(all); n = next[n] {
-		ids = append(ids, n)
-	}
-	return ids
+	return s.store.Update(ctx, func(tx *store.Tx) error { return tx.EndSessionChain(ctx, acct, id) })
 }
 
 // SessionLive tells whether an access token's session is still there. It is asked for every request and answered from memory mostly.

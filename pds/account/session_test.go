@@ -194,3 +194,44 @@ func TestSweepSessions(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// TestSessionsAreBounded: who signs in without end loses the sign-in that would end first, and no other account does.
+func TestSessionsAreBounded(t *testing.T) {
+	ctx := context.Background()
+	w := newWorld(t)
+	first, other := w.person(), w.person()
+	login := Login{Account: first.Account}
+	if live, err := w.SessionLive(ctx, first.Account.ID, first.ID); !live || err != nil { // so that it is remembered
+		t.Fatal(live, err)
+	}
+	var second, last Session
+	for i := range store.MaxSessions {
+		w.pass(time.Second)
+		ses, err := w.StartSession(ctx, login, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if last = ses; i == 0 {
+			second = ses
+		}
+	}
+	all, err := w.st.Sessions(ctx, first.Account.ID)
+	if err != nil || len(all) != store.MaxSessions {
+		t.Fatalf("%d sessions, %v", len(all), err)
+	}
+	for _, c := range []struct {
+		ses  Session
+		live bool
+	}{{first, false}, {second, true}, {last, true}, {other, true}} {
+		if live, err := w.SessionLive(ctx, c.ses.Account.ID, c.ses.ID); live != c.live || err != nil {
+			t.Errorf("live %v, want %v: %v", live, c.live, err)
+		}
+	}
+	next, err := w.RefreshSession(ctx, last.Account.ID, last.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if live, _ := w.SessionLive(ctx, next.Account.ID, next.ID); !live {
+		t.Error("what came of a refresh was the one to go")
+	}
+}

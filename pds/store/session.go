@@ -81,15 +81,17 @@ func (tx *Tx) Session(ctx context.Context, id string) (Session, error) {
 	return sessionByID(ctx, tx, id)
 }
 
-// Sessions is Store.Sessions as the transaction sees it.
-func (tx *Tx) Sessions(ctx context.Context, acct AccountID) ([]Session, error) {
-	return sessionsOf(ctx, tx, acct)
-}
+// MaxSessions is how many sessions an account may have. Somebody who signs in over and over fills neither the disk nor the writer's time.
+const MaxSessions = 1000
 
-// CreateSession inserts a session.
+// CreateSession inserts a session. If the account has MaxSessions of them, the one that would end first makes room.
 func (tx *Tx) CreateSession(ctx context.Context, s Session) error {
-	_, err := tx.exec(ctx, `INSERT INTO session (`+sessionColumns+`) VALUES (?, ?, ?, ?, ?, ?)`,
-		s.ID, s.Account, nullString(s.AppPassword), nullString(s.NextID), micros(s.CreatedAt), micros(s.ExpiresAt))
+	const surplus = "DELETE FROM session WHERE id IN (SELECT id FROM session WHERE account = ? ORDER BY expires_at DESC LIMIT -1 OFFSET ?) RETURNING id"
+	err := tx.deleteSessions(ctx, surplus, s.Account, MaxSessions-1)
+	if err == nil {
+		_, err = tx.exec(ctx, `INSERT INTO session (`+sessionColumns+`) VALUES (?, ?, ?, ?, ?, ?)`,
+			s.ID, s.Account, nullString(s.AppPassword), nullString(s.NextID), micros(s.CreatedAt), micros(s.ExpiresAt))
+	}
 	if err != nil {
 		return fmt.Errorf("create session: %w", err)
 	}
@@ -103,41 +105,69 @@ func (tx *Tx) SetSessionNext(ctx context.Context, id, next string, expiresAt tim
 	return err
 }
 
-// DeleteSession ends one session. A session that is not there is no error.
-func (tx *Tx) DeleteSession(ctx context.Context, id string) error {
+// EndSessionChain ends a session of the account with those it was refreshed from and into. A session that is not there, or another's, is no error.
+func (tx *Tx) EndSessionChain(ctx context.Context, acct AccountID, id string) error {
+	next, err := tx.endSession(ctx, acct, id)
+	// Each is gone before another is looked for, so this ends whatever the rows say.
+	for prev := id; err == nil && prev != ""; {
+		if prev, err = tx.sessionBefore(ctx, acct, prev); err == nil && prev != "" {
+			_, err = tx.endSession(ctx, acct, prev)
+		}
+	}
+	for err == nil && next != "" {
+		next, err = tx.endSession(ctx, acct, next)
+	}
+	return err
+}
+
+// endSession deletes a session of the account and returns its successor; "" if it has none, or is not there.
+func (tx *Tx) endSession(ctx context.Context, acct AccountID, id string) (next string, err error) {
 	tx.AfterCommit(func() { tx.s.accounts.sessions.forget(id) })
-	_, err := tx.exec(ctx, `DELETE FROM session WHERE id = ?`, id)
+	err = tx.queryRow(ctx, "DELETE FROM session WHERE id = ? AND account = ? RETURNING coalesce(next_id, '')", id, acct).Scan(&next)
+	return next, absent(err)
+}
+
+// sessionBefore returns the session that was refreshed into id, or "".
+func (tx *Tx) sessionBefore(ctx context.Context, acct AccountID, id string) (prev string, err error) {
+	err = tx.queryRow(ctx, "SELECT id FROM session WHERE next_id = ? AND account = ?", id, acct).Scan(&prev)
+	return prev, absent(err)
+}
+
+// absent makes ErrNotFound no error.
+func absent(err error) error {
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
 	return err
 }
 
 // DeleteSessions ends all sessions of an account.
 func (tx *Tx) DeleteSessions(ctx context.Context, acct AccountID) error {
-	return tx.deleteSessionsWhere(ctx, acct, func(Session) bool { return true })
+	return tx.deleteSessions(ctx, "DELETE FROM session WHERE account = ? RETURNING id", acct)
 }
 
 // DeleteAppPasswordSessions ends the sessions that were begun with the app password.
 func (tx *Tx) DeleteAppPasswordSessions(ctx context.Context, acct AccountID, name string) error {
-	return tx.deleteSessionsWhere(ctx, acct, func(s Session) bool { return s.AppPassword == name })
+	return tx.deleteSessions(ctx, "DELETE FROM session WHERE account = ? AND app_password = ? RETURNING id", acct, name)
 }
 
 // DeleteExpiredSessions removes an account's sessions that ended before the time given.
 func (tx *Tx) DeleteExpiredSessions(ctx context.Context, acct AccountID, before time.Time) error {
-	return tx.deleteSessionsWhere(ctx, acct, func(s Session) bool { return !s.ExpiresAt.After(before) })
+	return tx.deleteSessions(ctx, "DELETE FROM session WHERE account = ? AND expires_at <= ? RETURNING id", acct, micros(before))
 }
 
-func (tx *Tx) deleteSessionsWhere(ctx context.Context, acct AccountID, match func(Session) bool) error {
-	all, err := tx.Sessions(ctx, acct)
-	if err != nil {
-		return err
-	}
-	for _, s := range all {
-		if match(s) {
-			if err := tx.DeleteSession(ctx, s.ID); err != nil {
-				return err
+// deleteSessions runs a DELETE that returns the ids of the sessions.
+func (tx *Tx) deleteSessions(ctx context.Context, query string, args ...any) error {
+	rows, err := tx.query(ctx, query, args...)
+	gone, err := collect(rows, err, scanOne[string])
+	if len(gone) > 0 {
+		tx.AfterCommit(func() {
+			for _, id := range gone {
+				tx.s.accounts.sessions.forget(id)
 			}
-		}
+		})
 	}
-	return nil
+	return err
 }
 
 // SweepSessions removes up to limit sessions of all accounts that ended before the time given, and returns how many they were.
