@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -54,17 +55,22 @@ type UnsentMail struct {
 	Error     string        `json:"error,omitempty"` // of the last attempt
 }
 
-// ParsePurpose reads what a code is for, as people write it: "reset-password" or "reset_password". The error lists what there is.
-func ParsePurpose(s string) (account.Purpose, error) {
-	purpose := account.Purpose(strings.ReplaceAll(strings.ToLower(s), "-", "_"))
+// PurposeNames are what codes can be for, as people write them: "reset-password".
+func PurposeNames() []string {
 	var names []string
 	for _, p := range account.Purposes() {
-		if p == purpose {
-			return p, nil
-		}
 		names = append(names, strings.ReplaceAll(string(p), "_", "-"))
 	}
-	return "", fmt.Errorf("no code is for %q; write %s", s, strings.Join(names, ", "))
+	return names
+}
+
+// ParsePurpose reads what a code is for, with dashes or underscores. The error lists what there is.
+func ParsePurpose(s string) (account.Purpose, error) {
+	name := strings.ReplaceAll(strings.ToLower(s), "_", "-")
+	if !slices.Contains(PurposeNames(), name) {
+		return "", fmt.Errorf("no code is for %q; write %s", s, strings.Join(PurposeNames(), ", "))
+	}
+	return account.Purpose(strings.ReplaceAll(name, "-", "_")), nil
 }
 
 func (s *Server) operatorPages() {

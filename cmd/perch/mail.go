@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -18,7 +19,7 @@ func (p *program) codeCommand() *cli.Command {
 		Name:      "code",
 		Usage:     "print a code that would go to an account's e-mail address",
 		ArgsUsage: "HANDLE PURPOSE",
-		Description: "For people who get no mail. PURPOSE is reset-password, confirm-email, update-email, delete-account or plc-operation.\n" +
+		Description: "For people who get no mail. PURPOSE is one of " + strings.Join(pds.PurposeNames(), ", ") + ".\n" +
 			"The code is good once, for a quarter of an hour, and takes the place of one that was mailed. Make sure whom you give it to.\n" +
 			"Instead of a handle, a DID or an e-mail address will do. If no server runs, its database is used.",
 		Flags:  []cli.Flag{serverFlag},
