@@ -367,7 +367,9 @@ func TestDeleteAfterIsHonoured(t *testing.T) {
 	}
 	acct := alice.account()
 	overdue(acct.ID, acct.DeactivatedAt)
-	stranger := n.moveIn(t, "dan", "did:web:dan.example.com", time.Now().Add(-time.Second)) // never finished moving: nobody was told of it
+	// Two have never finished moving here. Nobody was told of them; one's DID names this server already.
+	stranger := n.moveIn(t, "dan", n.registered(t, "dan", "https://other.example.com"), time.Now().Add(-time.Second))
+	halfway := n.moveIn(t, "erin", n.registered(t, "erin", n.srv.cfg.PublicURL()), time.Now().Add(-time.Second))
 	n.wantEvents(t, func() {
 		if err := n.srv.deleteExpired(t.Context()); err != nil {
 			t.Fatal(err)
@@ -376,12 +378,37 @@ func TestDeleteAfterIsHonoured(t *testing.T) {
 	n.srv.runJobs(t.Context())
 	n.nothingLeft(t, acct)
 	n.nothingLeft(t, stranger)
-	for _, c := range []*client{bob, carol} {
-		if !c.account().DeletedAt.IsZero() {
-			t.Errorf("%s was deleted", c.handle)
+	for _, did := range []string{bob.did, carol.did, halfway.DID.String()} {
+		if now := n.accountOf(t, did); !now.DeletedAt.IsZero() || !now.DeleteAfter.IsZero() && now.DeleteAfter.Before(time.Now()) {
+			t.Errorf("%s was deleted, or is about to be: %+v", now.Handle, now)
 		}
 	}
 	n.checkAll(t)
+}
+
+// registered makes a DID in the directory that names a server.
+func (n *network) registered(t *testing.T, name, server string) syntax.DID {
+	t.Helper()
+	key, err := atcrypto.GeneratePrivateKeyK256()
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, err := key.PublicKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	op, err := plc.Sign(plc.Genesis([]string{public.DIDKey()}, public.DIDKey(), syntax.Handle(name+".test"), server), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	did, err := plc.DIDOf(op)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := n.srv.plc.Submit(t.Context(), did, op); err != nil {
+		t.Fatal(err)
+	}
+	return did
 }
 
 func TestDeletionEmptiesTheStream(t *testing.T) {

@@ -157,7 +157,7 @@ func (s *Server) deliver(ctx context.Context, payload string) error {
 	err = s.sendWaiting(ctx, &m)
 	switch {
 	case err == nil:
-		return s.store.MailSent(ctx, id)
+		return s.store.MailSent(context.WithoutCancel(ctx), id) // or it would be sent again
 	case ctx.Err() != nil:
 		return err // the server is stopping, and will try again
 	case errors.Is(err, mail.ErrRefused), errors.Is(err, errNoMailServer), errors.Is(err, seal.ErrOpen):

@@ -8,6 +8,7 @@ import (
 	"github.com/bluesky-social/indigo/atproto/atcrypto"
 	"github.com/bluesky-social/indigo/atproto/syntax"
 
+	"perch/identity"
 	"perch/pds/account"
 	"perch/pds/auth"
 	"perch/pds/store"
@@ -160,9 +161,28 @@ func (s *Server) deleteAccount(ctx context.Context, in *deleteAccountInput) (*st
 	return &struct{}{}, nil
 }
 
+// movedHalfway tells whether an account that was never active here may be one whose DID names this server already: somebody has moved and not come
+// as far as activateAccount. Its repository may be nowhere else any more, so it is kept as long as that is so, or cannot be found out.
+func (s *Server) movedHalfway(ctx context.Context, acct *store.Account) bool {
+	if acct.Announced() {
+		return false
+	}
+	doc, err := s.identity.Refresh(ctx, acct.DID)
+	if errors.Is(err, identity.ErrNotFound) || errors.Is(err, identity.ErrTombstoned) {
+		return false
+	}
+	if err == nil {
+		if endpoint, ok := doc.PDSEndpoint(); !ok || endpoint != s.cfg.PublicURL() {
+			return false
+		}
+	}
+	s.log.WarnContext(ctx, "an account that moved here was never activated; it is kept, because its DID may name this server already", "did", acct.DID, "err", err)
+	return true
+}
+
 // deleteExpired deletes the accounts whose owners have asked for that when they deactivated them, and those that nobody has finished moving here.
 func (s *Server) deleteExpired(ctx context.Context) error {
-	n, err := s.accounts.DeleteExpired(ctx, bury(ctx))
+	n, err := s.accounts.DeleteExpired(ctx, func(a *store.Account) bool { return s.movedHalfway(ctx, a) }, bury(ctx))
 	if n > 0 {
 		s.log.InfoContext(ctx, "deactivated accounts deleted because their time was over", "count", n)
 		s.wake(jobDeleteAccount)

@@ -11,8 +11,9 @@ import (
 	"perch/xrpc"
 )
 
-// movingTime is how long an account that moves here may take before it counts as given up.
-const movingTime = 3 * 24 * time.Hour
+// movingTime is how long an account that moves here may take before it counts as given up and is deleted. The reference notes three days and never acts
+// on them.
+const movingTime = 30 * 24 * time.Hour
 
 // createMovingAccount makes the account of somebody who brings a DID, and has shown with a service token, signed by the DID's key, that it is theirs. It is
 // deactivated: repository, blobs and preferences are brought next, then the DID is changed, and then the account is activated. Until then the network is told

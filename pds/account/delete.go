@@ -24,29 +24,56 @@ func (s *Service) DeleteWithCode(ctx context.Context, id store.AccountID, code s
 // errStays says that an account has no reason to be deleted.
 var errStays = errors.New("account is not to be deleted")
 
-// DeleteExpired deletes the accounts that are deactivated and asked to be deleted by now, and returns how many they were.
-func (s *Service) DeleteExpired(ctx context.Context, hook Hook) (n int, err error) {
+// postponement is how long an account whose time is over is let be when there is a reason not to delete it yet.
+const postponement = 24 * time.Hour
+
+// DeleteExpired deletes the accounts that are deactivated and asked to be deleted by now, and returns how many they were. Those of which stays says
+// true are asked about again after a day.
+func (s *Service) DeleteExpired(ctx context.Context, stays func(*store.Account) bool, hook Hook) (deleted int, err error) {
 	const batch = 100
 	for {
 		now := s.now()
 		ids, err := s.store.ExpiredDeactivations(ctx, now, batch)
 		if err != nil {
-			return n, err
+			return deleted, err
 		}
-		before := n
+		done := 0
 		for _, id := range ids {
-			err := s.delete(ctx, id, func(_ *store.Tx, a *store.Account) error { return stillExpired(a, now) }, hook)
-			if err != nil && !errors.Is(err, errStays) && !errors.Is(err, store.ErrNotFound) {
-				return n, err
+			gone, err := s.deleteOrPostpone(ctx, id, now, stays, hook)
+			if errors.Is(err, errStays) || errors.Is(err, store.ErrNotFound) {
+				continue
 			}
-			if err == nil {
-				n++
+			if err != nil {
+				return deleted, err
+			}
+			if done++; gone {
+				deleted++
 			}
 		}
-		if len(ids) < batch || n == before {
-			return n, nil
+		if len(ids) < batch || done == 0 {
+			return deleted, nil
 		}
 	}
+}
+
+func (s *Service) deleteOrPostpone(ctx context.Context, id store.AccountID, now time.Time, stays func(*store.Account) bool, hook Hook) (gone bool, err error) {
+	a, err := s.store.AccountByID(ctx, id)
+	if err != nil {
+		return false, err
+	}
+	if !stays(a) {
+		return true, s.delete(ctx, id, func(_ *store.Tx, a *store.Account) error { return stillExpired(a, now) }, hook)
+	}
+	return false, s.store.Update(ctx, func(tx *store.Tx) error {
+		a, err := tx.AccountByID(ctx, id)
+		if err == nil {
+			err = stillExpired(a, now)
+		}
+		if err != nil {
+			return err
+		}
+		return tx.SetDeactivated(ctx, id, a.DeactivatedAt, now.Add(postponement))
+	})
 }
 
 // stillExpired looks again in the transaction: the owner may have come back meanwhile.
