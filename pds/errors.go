@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"syscall"
 
 	"perch/identity/plc"
 	"perch/lexicons"
@@ -16,6 +17,8 @@ import (
 	"perch/repo"
 	"perch/xrpc"
 )
+
+const diskFullMessage = "The server's disk is full, so nothing was stored. Its operator has to make room. Try again later."
 
 // wireErrors is the one table from our errors to those of the lexicons. The message is the error's own text unless one stands here.
 // The first that fits counts.
@@ -75,6 +78,9 @@ var wireErrors = []struct {
 	{store.ErrReplacing, 400, "ImportInProgress", "An import of this repository is not finished yet. Try again in a moment."},
 	{store.ErrInactive, 401, "AccountDeactivated", "Account is deactivated"},
 	{store.ErrKeyChanged, 503, "NotEnoughResources", "The account's key has just changed. Try again in a moment."},
+	{store.ErrDiskFull, 503, "NotEnoughResources", diskFullMessage},
+	{syscall.ENOSPC, 503, "NotEnoughResources", diskFullMessage},
+	{syscall.EDQUOT, 503, "NotEnoughResources", diskFullMessage},
 	{store.ErrOvertaken, 503, "NotEnoughResources", "The repository has changed while it was read. Try again."},
 	{store.ErrClosed, 503, "NotEnoughResources", "The server is stopping. Try again in a moment."},
 

@@ -38,7 +38,7 @@ const maxTries = 3
 // Commit changes a repository; nothing else does. When it returns without an error, the records, the new head and the event are on disk. The diff's Results
 // tell what each write did; a diff that is not Changed means that all was so already.
 //
-// Errors: those of repo.Apply, ErrNotFound, ErrInactive, ErrKeyChanged, ErrBlobNotFound, ErrBlobSize, ErrBlobType, ErrUncertain, the one of Extra, or ctx's. Nothing was changed then,
+// Errors: those of repo.Apply, ErrNotFound, ErrInactive, ErrKeyChanged, ErrBlobNotFound, ErrBlobSize, ErrBlobType, ErrDiskFull, ErrUncertain, the one of Extra, or ctx's. Nothing was changed then,
 // except that ErrUncertain leaves open whether the change comes back after a crash.
 func (s *Store) Commit(ctx context.Context, req CommitRequest) (*repo.Diff, error) {
 	unlock, err := s.repoLocks.lock(ctx, req.Account)

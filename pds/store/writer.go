@@ -36,10 +36,13 @@ type job struct {
 
 // writer owns the connection that writes. Only run's goroutine touches conn once it has been started.
 type writer struct {
-	s       *Store
-	conn    *writeConn
-	seq     int64  // of the last event in the transaction
-	packed  []byte // room for the stored form of an event's frame
+	s      *Store
+	conn   *writeConn
+	seq    int64  // of the last event in the transaction
+	packed []byte // room for the stored form of an event's frame
+
+	diskFull bool // at the last batch that wrote
+
 	queue   chan *job
 	resets  chan func() // done between two batches
 	started bool
@@ -152,6 +155,8 @@ func (w *writer) runBatch(batch []*job) {
 		return
 	}
 	events, err := w.transact(batch)
+	err = diskFull(err)
+	w.noteDisk(fullest(err, batch))
 	if err != nil {
 		for _, j := range batch {
 			if j.err == nil { // those who failed by themselves keep their own reason
@@ -190,7 +195,10 @@ func (w *writer) transact(batch []*job) ([]StoredEvent, error) {
 	}
 	if err == nil {
 		if _, err = w.conn.exec("COMMIT"); err != nil {
-			err = fmt.Errorf("commit transaction: %w: %w", ErrUncertain, err)
+			if err = diskFull(err); !errors.Is(err, ErrDiskFull) { // without room for the last page of a transaction it is none
+				err = fmt.Errorf("%w: %w", ErrUncertain, err)
+			}
+			err = fmt.Errorf("commit transaction: %w", err)
 		}
 	}
 	if err != nil {
@@ -259,7 +267,7 @@ func (w *writer) runSaved(j *job, tx *Tx) error {
 	if j.err != nil {
 		w.seq = seq
 		if _, err := w.conn.exec("ROLLBACK TO job"); err != nil {
-			return fmt.Errorf("roll back job: %w", err)
+			return fmt.Errorf("roll back job: %w: %w", err, j.err) // which may be why
 		}
 	}
 	if _, err := w.conn.exec("RELEASE job"); err != nil {
