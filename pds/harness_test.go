@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"perch/identity/plc"
@@ -26,6 +27,10 @@ type network struct {
 	url string
 	plc string
 	dir string
+
+	port int                             // to listen on; 0: any
+	wrap func(http.Handler) http.Handler // unless nil, stands before the server
+	stop func()                          // ends the server, as the end of the test does
 }
 
 // startNetwork starts both. change, unless nil, may alter the settings.
@@ -47,7 +52,7 @@ func startNetwork(t *testing.T, change func(*Config)) *network {
 // start starts the PDS on the network's folder, as after a restart.
 func (n *network) start(change func(*Config)) {
 	n.t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	ln, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", n.port))
 	if err != nil {
 		n.t.Fatal(err)
 	}
@@ -66,16 +71,22 @@ func (n *network) start(change func(*Config)) {
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	server := &httptest.Server{Listener: ln, Config: &http.Server{Handler: n.srv.Handler()}}
+	handler := n.srv.Handler()
+	if n.wrap != nil {
+		handler = n.wrap(handler)
+	}
+	server := &httptest.Server{Listener: ln, Config: &http.Server{Handler: handler}}
 	server.Start()
 	n.url = server.URL
-	n.t.Cleanup(func() {
+	srv := n.srv
+	n.stop = sync.OnceFunc(func() {
 		server.CloseClientConnections()
 		server.Close()
-		if err := n.srv.Close(); err != nil {
+		if err := srv.Close(); err != nil {
 			n.t.Error(err)
 		}
 	})
+	n.t.Cleanup(n.stop)
 }
 
 // client is somebody who calls the server; token may be empty.

@@ -77,7 +77,10 @@ type recommendedCredentials struct {
 // which puts it in the place of what was there. So other aliases, services and keys of the DID are part of it, lest a move loses them; and so are all
 // rotation keys once the DID has this server's.
 func (s *Server) getRecommendedDidCredentials(ctx context.Context, _ *struct{}) (*recommendedCredentials, error) {
-	acct := auth.From(ctx).Account
+	return s.credentialsOf(ctx, auth.From(ctx).Account)
+}
+
+func (s *Server) credentialsOf(ctx context.Context, acct *store.Account) (*recommendedCredentials, error) {
 	var op plc.Operation
 	if isPLC(acct.DID) {
 		last, err := s.plc.Last(ctx, acct.DID)

@@ -63,6 +63,7 @@ func (s *Server) work(ctx context.Context) {
 		wg.Go(func() { s.workLane(ctx, l) })
 	}
 	wg.Go(func() { s.workSweeps(ctx) })
+	wg.Go(func() { s.migrations.Run(ctx) })
 	wg.Wait()
 }
 

@@ -435,7 +435,7 @@ func TestImportIsFinishedLater(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	head, err := there.srv.headAfterImport(t.Context(), acct, imported)
+	head, err := there.srv.headAfterImport(t.Context(), acct, imported.Commit)
 	if err != nil {
 		t.Fatal(err)
 	}

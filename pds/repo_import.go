@@ -50,57 +50,59 @@ func (s *Server) importRepo(w http.ResponseWriter, r *http.Request) error {
 	case acct.Active():
 		return store.ErrActive
 	}
+	_, err := s.importFrom(ctx, acct, r.Body)
+	return err
+}
+
+// importFrom is importRepo for a file from wherever, and returns the head that the file had.
+func (s *Server) importFrom(ctx context.Context, acct *store.Account, body io.Reader) (repo.Head, error) {
 	leave, err := s.imports.enter(acct.ID)
 	if err != nil {
-		return err
+		return repo.Head{}, err
 	}
 	defer leave()
 	if err := s.blobs.CheckSpace(); err != nil {
-		return err
+		return repo.Head{}, err
 	}
 	f, err := s.imports.create(acct.ID)
 	if err != nil {
-		return err
+		return repo.Head{}, err
 	}
-	kept, err := s.receiveImport(ctx, acct, f, r.Body)
+	imported, kept, err := s.receiveImport(ctx, acct, f, body)
 	f.close()
 	if kept {
-		return err
+		return imported, err
 	}
-	return errors.Join(err, s.imports.remove(f.name))
+	return imported, errors.Join(err, s.imports.remove(f.name))
 }
 
 // receiveImport does the work on the file. kept says that the import is certain to come although it is not finished, so that the file must stay.
-func (s *Server) receiveImport(ctx context.Context, acct *store.Account, f *importFile, body io.Reader) (kept bool, err error) {
+func (s *Server) receiveImport(ctx context.Context, acct *store.Account, f *importFile, body io.Reader) (imported repo.Head, kept bool, err error) {
 	archive, err := repo.ReadArchive(io.TeeReader(body, f), f, f.spool, importLimits())
 	if err != nil {
-		return false, err
+		return imported, false, err
 	}
 	select { // only now: receiving takes as long as the client likes
 	case s.imports.gate <- struct{}{}:
 		defer func() { <-s.imports.gate }()
 	case <-ctx.Done():
-		return false, ctx.Err()
+		return imported, false, ctx.Err()
 	}
-	imported, err := s.verifyImport(ctx, acct, archive)
-	if err != nil {
-		return false, err
+	if imported, err = s.verifyImport(ctx, acct, archive); err != nil {
+		return imported, false, err
 	}
-	head, err := s.headAfterImport(ctx, acct, imported)
+	head, err := s.headAfterImport(ctx, acct, imported.Commit)
 	if err != nil || head == nil {
-		return false, err
+		return imported, false, err
 	}
 	if err := f.sync(); err != nil {
-		return false, err
+		return imported, false, err
 	}
 	if err := s.storeImport(ctx, acct.ID, f.name, *head, archive, false); err != nil {
-		name, unknown := s.store.Replacing(context.WithoutCancel(ctx), acct.ID)
-		if unknown != nil && !errors.Is(unknown, store.ErrNotFound) {
-			return true, err // as when the server is being stopped; what turns out to be of no use is swept up
-		}
-		return name == f.name, err
+		name, _ := s.store.Replacing(context.WithoutCancel(ctx), acct.ID)
+		return imported, name == f.name, err
 	}
-	return false, nil
+	return imported, false, nil
 }
 
 func importLimits() repo.ArchiveLimits {
@@ -108,22 +110,22 @@ func importLimits() repo.ArchiveLimits {
 }
 
 // verifyImport checks everything about an archive: whose it is, who signed it, that the tree is whole and in order, and every record.
-func (s *Server) verifyImport(ctx context.Context, acct *store.Account, archive *repo.Archive) (repo.Commit, error) {
+func (s *Server) verifyImport(ctx context.Context, acct *store.Account, archive *repo.Archive) (repo.Head, error) {
 	head, err := archive.Head()
 	if err != nil {
-		return repo.Commit{}, err
+		return repo.Head{}, err
 	}
 	if head.Commit.DID != acct.DID {
-		return repo.Commit{}, fmt.Errorf("%w: the repository is that of %s, the account is %s", repo.ErrCommit, head.Commit.DID, acct.DID)
+		return repo.Head{}, fmt.Errorf("%w: the repository is that of %s, the account is %s", repo.ErrCommit, head.Commit.DID, acct.DID)
 	}
 	keys, err := s.keysOf(ctx, acct)
 	if err != nil {
-		return repo.Commit{}, err
+		return repo.Head{}, err
 	}
 	if err := signedByAny(head.Commit, keys); err != nil {
-		return repo.Commit{}, err
+		return repo.Head{}, err
 	}
-	return head.Commit, archive.Records(head.Commit.Data, func(repo.ArchiveRecord) error { return ctx.Err() })
+	return head, archive.Records(head.Commit.Data, func(repo.ArchiveRecord) error { return ctx.Err() })
 }
 
 func signedByAny(c repo.Commit, keys []string) error {

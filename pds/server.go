@@ -23,6 +23,7 @@ import (
 	"perch/pds/blob"
 	"perch/pds/firehose"
 	"perch/pds/mail"
+	"perch/pds/migrate"
 	"perch/pds/proxy"
 	"perch/pds/relay"
 	"perch/pds/seal"
@@ -61,6 +62,7 @@ type Server struct {
 	relay       *relay.Notifier
 	exports     *exports
 	imports     *imports
+	migrations  *migrate.Manager
 	mux         *xrpc.Mux
 }
 
@@ -147,6 +149,7 @@ func (s *Server) build(ctx context.Context, box *seal.Box) (err error) {
 		MaxPerIP:       s.cfg.FirehoseMaxPerIP,
 		ClientIP:       clientIP,
 	})
+	s.buildMigrations()
 	s.mux = xrpc.New(s.muxOptions())
 	s.routes()
 	return nil

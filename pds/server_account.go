@@ -10,8 +10,6 @@ import (
 
 	"perch/identity/plc"
 	"perch/pds/account"
-	"perch/pds/store"
-	"perch/repo"
 	"perch/xrpc"
 )
 
@@ -134,13 +132,7 @@ func (s *Server) registerDID(ctx context.Context, res *account.Reservation, reco
 
 // storeAccount stores the account with its empty repository and the events that announce it.
 func (s *Server) storeAccount(ctx context.Context, res *account.Reservation, did syntax.DID) (account.Session, error) {
-	first, err := repo.Start(did, repo.NextRev("", time.Now(), s.clockID), res.SigningKey)
-	if err != nil {
-		return account.Session{}, err
-	}
-	return res.Commit(ctx, did, func(tx *store.Tx, acct *store.Account) error {
-		return tx.InsertRepo(ctx, acct, first)
-	})
+	return s.storeAccountWith(ctx, res, did, nil)
 }
 
 // giveUpDID tombstones a DID that this server made a moment ago and for which no account came to be. The client may have gone by now.

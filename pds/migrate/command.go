@@ -1,0 +1,319 @@
+package migrate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/bluesky-social/indigo/atproto/syntax"
+
+	"perch/identity/plc"
+	"perch/pds/store"
+)
+
+// Begin is what a move begins with.
+type Begin struct {
+	Account     syntax.AtIdentifier
+	Password    string // of the old host
+	Code        string // that the old host asks for beside it, or ""
+	NewPassword string // for here
+	Handle      string // here; "" for the one that the account has
+	Email       string // here; "" for the one that the old host knows
+}
+
+// createAccountMethod is what the service token is for.
+const createAccountMethod = "com.atproto.server.createAccount"
+
+// Begin signs in at the old host, makes the account here, and has the rest begin. If the old host asks for a second factor, nothing has been done and the answer
+// Needs it. If the account moves already, its status is the answer.
+func (m *Manager) Begin(ctx context.Context, in Begin) (*Status, error) {
+	who, err := m.opts.Lookup(ctx, in.Account)
+	if err != nil {
+		return nil, err
+	}
+	defer m.only(who.DID)()
+	ctx = context.WithoutCancel(ctx) // what is begun at two places must not stop between them
+	mv, err := m.load(ctx, who.DID)
+	switch {
+	case err == nil && mv.State == StateDone: // and has left again since, or Create tells
+	case err == nil && mv.State != StateAccount:
+		return m.status(ctx, mv)
+	case err == nil:
+		m.endSession(ctx, m.host(mv)) // of an attempt that was cut off
+	case !errors.Is(err, store.ErrNotFound):
+		return nil, err
+	}
+	doc, err := m.opts.Refresh(ctx, who.DID)
+	if err != nil {
+		return nil, err
+	}
+	origin, ok := doc.PDSEndpoint()
+	if !ok {
+		return nil, fmt.Errorf("the DID document of %s names no server that could be moved from", who.DID)
+	}
+	if origin == m.opts.Here.URL() {
+		return nil, fmt.Errorf("%w: %s", ErrHere, who.DID)
+	}
+	mv = &move{DID: who.DID, Host: origin, OldHandle: loginName(in.Account, who.DID, doc.Handle), BeganAt: time.Now().UTC()}
+	if claimed, ok := doc.Handle(); ok && in.Handle == "" {
+		in.Handle = claimed.String() // whether it is true is looked at when the account is made
+	}
+	return m.begin(ctx, mv, in)
+}
+
+// loginName is by what the old host knows the account: the handle that was given, or the document's.
+func loginName(given syntax.AtIdentifier, did syntax.DID, handle func() (syntax.Handle, bool)) string {
+	if given.IsHandle() {
+		return given.String()
+	}
+	if h, ok := handle(); ok {
+		return h.String()
+	}
+	return did.String()
+}
+
+func (m *Manager) begin(ctx context.Context, mv *move, in Begin) (*Status, error) {
+	if in.Handle == "" {
+		return nil, fmt.Errorf("%w: the DID document names no handle; give one for here", ErrHandle)
+	}
+	h := m.host(mv)
+	if err := m.checkHandle(ctx, mv, h, in); err != nil {
+		return nil, err
+	}
+	email, needs, err := m.signIn(ctx, mv, h, in.Password, in.Code)
+	if err != nil || needs != "" {
+		return &Status{DID: mv.DID, Handle: syntax.Handle(in.Handle), Host: mv.Host, Needs: needs}, err
+	}
+	if in.Email == "" {
+		in.Email = email
+	}
+	mv.State = StateAccount
+	if err := m.save(ctx, mv); err != nil {
+		return nil, err
+	}
+	if err := m.create(ctx, mv, h, in); err != nil {
+		if errors.Is(err, errKilled) {
+			return nil, err
+		}
+		m.endSession(ctx, h)
+		gone := m.opts.Store.Update(ctx, func(tx *store.Tx) error { return tx.DeleteMigration(ctx, mv.DID) })
+		return nil, errors.Join(err, gone)
+	}
+	m.start(mv.DID)
+	return m.status(ctx, mv)
+}
+
+// checkHandle refuses to go on with a handle that the old host gives out, unless the owner has named it: it ends when the account leaves there.
+func (m *Manager) checkHandle(ctx context.Context, mv *move, h *host, in Begin) error {
+	var about struct{ AvailableUserDomains []string }
+	if err := h.json(ctx, call{method: "com.atproto.server.describeServer"}, &about); err != nil {
+		return err
+	}
+	handle := syntax.Handle(strings.ToLower(in.Handle))
+	if m.opts.Here.OwnHandle(handle) || !strings.EqualFold(in.Handle, mv.OldHandle) {
+		return nil
+	}
+	for _, domain := range about.AvailableUserDomains {
+		if strings.HasSuffix(string(handle), "."+strings.TrimPrefix(strings.ToLower(domain), ".")) {
+			return fmt.Errorf("%w: %s belongs to %s; give a handle for here", ErrHandle, handle, mv.Host)
+		}
+	}
+	return nil
+}
+
+// signIn begins a session at the old host. needs is NeedsFactor if the password was right and a code is wanted beside it.
+func (m *Manager) signIn(ctx context.Context, mv *move, h *host, password, code string) (email, needs string, err error) {
+	in := map[string]any{"identifier": mv.OldHandle, "password": password, "allowTakendown": true}
+	if code != "" {
+		in["authFactorToken"] = strings.TrimSpace(code)
+	}
+	var out struct {
+		tokens
+		DID   syntax.DID `json:"did"`
+		Email string     `json:"email"`
+	}
+	err = h.json(ctx, call{method: "com.atproto.server.createSession", post: true, input: in}, &out)
+	var refused *HostError
+	if errors.As(err, &refused) && refused.Name == "AuthFactorTokenRequired" {
+		return "", NeedsFactor, nil
+	}
+	if err != nil {
+		return "", "", err
+	}
+	if out.DID != mv.DID {
+		return "", "", fmt.Errorf("the old host signs in %s instead of %s", out.DID, mv.DID)
+	}
+	mv.tokens = out.tokens
+	return out.Email, "", h.session.set(ctx, out.tokens)
+}
+
+// create makes the account here. That it exists and that the move has come so far is one transaction.
+func (m *Manager) create(ctx context.Context, mv *move, h *host, in Begin) error {
+	var out struct{ Token string }
+	q := url.Values{"aud": {m.opts.Here.ServiceDID().String()}, "lxm": {createAccountMethod}}
+	if err := h.json(ctx, call{method: "com.atproto.server.getServiceAuth", query: q, token: accessToken}, &out); err != nil {
+		return err
+	}
+	if err := m.watch(mv.DID, StateAccount, "begin"); err != nil {
+		return err
+	}
+	mv.Handle = syntax.Handle(strings.ToLower(in.Handle))
+	acct := NewAccount{DID: mv.DID, Handle: in.Handle, Email: in.Email, Password: in.NewPassword, ServiceToken: out.Token}
+	err := m.opts.Here.Create(ctx, acct, func(tx *store.Tx, id store.AccountID) error {
+		mv.Account, mv.State = id, StateRepo
+		return m.saveIn(ctx, tx, mv)
+	})
+	if err != nil {
+		mv.Account, mv.State = 0, StateAccount
+	}
+	return err
+}
+
+// command runs do on a move that stands still, stores what it made of it, and lets the move go on.
+func (m *Manager) command(ctx context.Context, did syntax.DID, do func(context.Context, *move) error) (*Status, error) {
+	defer m.only(did)()
+	m.stop(did)
+	defer m.start(did)
+	ctx = context.WithoutCancel(ctx)
+	mv, err := m.load(ctx, did)
+	if err != nil {
+		return nil, err
+	}
+	if err := do(ctx, mv); err != nil {
+		return nil, err
+	}
+	mv.Failures, mv.RetryAt = 0, time.Time{}
+	if err := m.save(ctx, mv); err != nil {
+		return nil, err
+	}
+	return m.status(ctx, mv)
+}
+
+// SignIn begins a new session at the old host, when the one that was there has ended.
+func (m *Manager) SignIn(ctx context.Context, did syntax.DID, password, code string) (*Status, error) {
+	needs := ""
+	st, err := m.command(ctx, did, func(ctx context.Context, mv *move) (err error) {
+		if mv.State == StateAccount || mv.State == StateDone || mv.State == StateAbandoning {
+			return ErrState
+		}
+		if _, needs, err = m.signIn(ctx, mv, m.host(mv), password, code); err == nil && needs == "" {
+			mv.Needs, mv.Error = "", ""
+		}
+		return err
+	})
+	if err == nil && needs != "" {
+		st.Needs = needs
+	}
+	return st, err
+}
+
+// Confirm takes the code that the old host has mailed, and has it sign the change of the DID.
+func (m *Manager) Confirm(ctx context.Context, did syntax.DID, code string) (*Status, error) {
+	return m.command(ctx, did, func(ctx context.Context, mv *move) error {
+		if mv.State != StateCode {
+			return ErrState
+		}
+		h := m.host(mv)
+		in, err := m.credentials(ctx, mv, h)
+		if err != nil {
+			return err
+		}
+		in["token"] = strings.TrimSpace(code)
+		var out struct{ Operation plc.Operation }
+		if err := h.json(ctx, call{method: signOperation, post: true, input: in, token: accessToken, once: true}, &out); err != nil {
+			return err
+		}
+		if err := m.checkOperation(ctx, mv, &out.Operation, in["rotationKeys"]); err != nil {
+			return err
+		}
+		mv.Operation, mv.State, mv.Error = &out.Operation, StateSigned, ""
+		return nil
+	})
+}
+
+// credentials are what the DID shall name: what this server recommends, after the rotation keys that are the owner's. Those are the ones that the old host does
+// not recommend itself. A host such as Perch, which does recommend them, keeps them by itself.
+func (m *Manager) credentials(ctx context.Context, mv *move, h *host) (map[string]any, error) {
+	in, err := m.opts.Here.Credentials(ctx, mv.Account)
+	if err != nil {
+		return nil, err
+	}
+	var theirs struct{ RotationKeys []string }
+	if err := h.json(ctx, call{method: "com.atproto.identity.getRecommendedDidCredentials", token: accessToken}, &theirs); err != nil {
+		return nil, err
+	}
+	last, err := m.opts.Here.LastOperation(ctx, mv.DID)
+	if err != nil {
+		return nil, err
+	}
+	ours, _ := in["rotationKeys"].([]string)
+	var keys []string
+	for _, k := range last.RotationKeys {
+		if !slices.Contains(theirs.RotationKeys, k) && !slices.Contains(ours, k) {
+			keys = append(keys, k)
+		}
+	}
+	in["rotationKeys"] = append(keys, ours...)
+	return in, nil
+}
+
+// checkOperation sees that the operation follows the DID's last one, moves it here, and has all rotation keys that were asked for.
+func (m *Manager) checkOperation(ctx context.Context, mv *move, op *plc.Operation, keys any) error {
+	if err := m.opts.Here.CheckOperation(ctx, mv.Account, op); err != nil {
+		return fmt.Errorf("%w: %w", ErrOperation, err)
+	}
+	last, err := m.opts.Here.LastOperation(ctx, mv.DID)
+	if err != nil {
+		return err
+	}
+	prev, err := last.CID()
+	if err != nil {
+		return err
+	}
+	if op.Prev != prev.String() {
+		return fmt.Errorf("%w: it does not follow the DID's last one", ErrOperation)
+	}
+	wanted, _ := keys.([]string)
+	for _, k := range wanted {
+		if !slices.Contains(op.RotationKeys, k) {
+			return fmt.Errorf("%w: it drops the rotation key %s", ErrOperation, k)
+		}
+	}
+	return nil
+}
+
+// Resend asks the old host to mail another code.
+func (m *Manager) Resend(ctx context.Context, did syntax.DID) (*Status, error) {
+	return m.command(ctx, did, func(ctx context.Context, mv *move) error {
+		if mv.State != StateCode {
+			return ErrState
+		}
+		mv.Error = ""
+		return m.host(mv).json(ctx, call{method: requestSignature, post: true, token: accessToken}, nil)
+	})
+}
+
+// Again looks anew for blobs that could not be had before, or has a step that waits for its next attempt try now.
+func (m *Manager) Again(ctx context.Context, did syntax.DID) (*Status, error) {
+	return m.command(ctx, did, func(_ context.Context, mv *move) error {
+		if mv.State == StateCode && len(mv.Lost) > 0 {
+			mv.State, mv.Lost = StateBlobs, nil
+		}
+		return nil
+	})
+}
+
+// Abandon gives a move up: account and data here are deleted, the session at the old host is ended. The error is ErrChanged when the DID may have been changed.
+func (m *Manager) Abandon(ctx context.Context, did syntax.DID) (*Status, error) {
+	return m.command(ctx, did, func(_ context.Context, mv *move) error {
+		if mv.State.Changed() {
+			return ErrChanged
+		}
+		mv.State, mv.Error = StateAbandoning, ""
+		return nil
+	})
+}

@@ -1,0 +1,249 @@
+package migrate
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"time"
+)
+
+const (
+	maxAnswer    = 8 << 20 // bytes of a JSON answer
+	answerTime   = time.Minute
+	stallTime    = time.Minute // without a byte of a body
+	maxErrorBody = 64 << 10
+)
+
+// HostError is a refusal by the old host.
+type HostError struct {
+	Method  string
+	Status  int
+	Name    string
+	Message string
+}
+
+func (e *HostError) Error() string {
+	return fmt.Sprintf("the old host refuses %s: %s: %s (HTTP %d)", e.Method, e.Name, e.Message, e.Status)
+}
+
+// errSignIn says that the old host does not know our session any more.
+var errSignIn = errors.New("the old host has ended the session; sign in there again")
+
+// tokens are a session at the old host.
+type tokens struct {
+	Access  string `json:"accessJwt"`
+	Refresh string `json:"refreshJwt"`
+}
+
+// host is the server that an account leaves, as the account sees it.
+type host struct {
+	origin  string
+	client  *http.Client
+	pace    *pacer
+	retry   Backoff
+	tries   int
+	session session
+}
+
+// call is one request to the old host.
+type call struct {
+	method string // NSID
+	query  url.Values
+	input  any
+	post   bool
+	token  tokenKind
+	once   bool // not to be repeated when the answer was lost
+}
+
+type tokenKind int
+
+const (
+	noToken tokenKind = iota
+	accessToken
+	refreshToken
+)
+
+// json makes a call and decodes its answer into out, unless that is nil.
+func (h *host) json(ctx context.Context, c call, out any) error {
+	return h.do(ctx, c, func(resp *http.Response) error {
+		body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+		switch {
+		case err != nil:
+			return fmt.Errorf("%s: read the answer of the old host: %w", c.method, err)
+		case len(body) > maxAnswer:
+			return fmt.Errorf("%s: the old host answers more than %d bytes", c.method, maxAnswer)
+		case out == nil:
+			return nil
+		}
+		if err := json.Unmarshal(body, out); err != nil {
+			return fmt.Errorf("%s: the old host does not answer JSON: %w", c.method, err)
+		}
+		return nil
+	})
+}
+
+// do makes a call and hands its answer to read, whose error counts as a lost answer. It repeats what failed by chance, waits as long as the host asks for,
+// and renews the session when it has expired.
+func (h *host) do(ctx context.Context, c call, read func(*http.Response) error) error {
+	renewed := false
+	for try := 0; ; {
+		used := h.session.get()
+		err := h.try(ctx, c, used, read)
+		var refused *HostError
+		switch {
+		case err == nil:
+			return nil
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case errors.As(err, &refused) && refused.expired() && c.token == accessToken && !renewed:
+			renewed = true
+			if err := h.renew(ctx, used); err != nil {
+				return err
+			}
+			continue
+		case errors.As(err, &refused) && refused.expired() && c.token == accessToken:
+			return fmt.Errorf("%w: %w", errSignIn, err)
+		case errors.As(err, &refused) && refused.final():
+			return err
+		case errors.Is(err, errOurs), c.once && !errors.As(err, &refused):
+			return err
+		}
+		// Waiting because the host asks for it is no failure; the pacer does it.
+		if refused == nil || refused.Status != 429 {
+			if try++; try >= h.tries {
+				return err
+			}
+			if err := sleep(ctx, h.retry.after(try)); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// errOurs marks faults of this side, which asking the old host again does not mend.
+var errOurs = errors.New("this server")
+
+// final tells that the answer will be the same next time.
+func (e *HostError) final() bool {
+	return e.Status != http.StatusTooManyRequests && (e.Status < 500 || e.Status == http.StatusNotImplemented)
+}
+
+// expired tells that it is the session that is refused.
+func (e *HostError) expired() bool {
+	return e.Status == http.StatusUnauthorized || e.Name == "ExpiredToken"
+}
+
+func (h *host) try(ctx context.Context, c call, t tokens, read func(*http.Response) error) error {
+	leave, err := h.pace.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	watch := time.AfterFunc(answerTime, func() { cancel(errors.New("the old host is silent")) })
+	defer watch.Stop()
+	req, err := h.request(ctx, c, t)
+	if err != nil {
+		return err
+	}
+	resp, err := h.client.Do(req)
+	if err != nil {
+		return silence(ctx, fmt.Errorf("%s: %w", c.method, err))
+	}
+	defer resp.Body.Close()
+	h.pace.observe(resp)
+	resp.Body = &watched{resp.Body, watch}
+	if resp.StatusCode != http.StatusOK {
+		return hostError(c.method, resp)
+	}
+	return silence(ctx, read(resp))
+}
+
+// silence tells a host that says nothing from a caller that has gone.
+func silence(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); err != nil && cause != nil && !errors.Is(cause, context.Canceled) {
+		return fmt.Errorf("%w: %w", cause, err)
+	}
+	return err
+}
+
+// watched puts the end of a request off as long as bytes come.
+type watched struct {
+	io.ReadCloser
+	watch *time.Timer
+}
+
+func (w *watched) Read(b []byte) (int, error) {
+	n, err := w.ReadCloser.Read(b)
+	if n > 0 {
+		w.watch.Reset(stallTime)
+	}
+	return n, err
+}
+
+func (h *host) request(ctx context.Context, c call, t tokens) (*http.Request, error) {
+	target := h.origin + "/xrpc/" + c.method
+	if len(c.query) > 0 {
+		target += "?" + c.query.Encode()
+	}
+	verb, body := http.MethodGet, []byte(nil)
+	if c.post {
+		verb = http.MethodPost
+	}
+	if c.input != nil {
+		var err error
+		if body, err = json.Marshal(c.input); err != nil {
+			return nil, err
+		}
+	}
+	req, err := http.NewRequestWithContext(ctx, verb, target, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	if c.input != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	switch c.token {
+	case accessToken:
+		req.Header.Set("Authorization", "Bearer "+t.Access)
+	case refreshToken:
+		req.Header.Set("Authorization", "Bearer "+t.Refresh)
+	}
+	return req, nil
+}
+
+func hostError(method string, resp *http.Response) error {
+	e := &HostError{Method: method, Status: resp.StatusCode}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody))
+	var said struct{ Error, Message string }
+	if err != nil || json.Unmarshal(body, &said) != nil || said.Error == "" {
+		said.Error, said.Message = http.StatusText(resp.StatusCode), "no more is said"
+	}
+	e.Name, e.Message = said.Error, said.Message
+	return e
+}
+
+// renew refreshes the session, once for all requests that found it expired.
+func (h *host) renew(ctx context.Context, used tokens) error {
+	h.session.renewing.Lock()
+	defer h.session.renewing.Unlock()
+	if h.session.get() != used {
+		return nil
+	}
+	var next tokens
+	err := h.json(ctx, call{method: "com.atproto.server.refreshSession", post: true, token: refreshToken}, &next)
+	var refused *HostError
+	if errors.As(err, &refused) && refused.final() {
+		return fmt.Errorf("%w: %w", errSignIn, err)
+	}
+	if err != nil {
+		return err
+	}
+	return h.session.set(ctx, next)
+}

@@ -1,0 +1,306 @@
+package migrate
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/bluesky-social/indigo/atproto/syntax"
+	"github.com/ipfs/go-cid"
+
+	"perch/identity"
+	"perch/identity/plc"
+	"perch/pds/seal"
+	"perch/pds/store"
+)
+
+// Refusals of what an operator asks for.
+var (
+	// ErrHere: the account lives on this server already.
+	ErrHere = errors.New("the account lives here already")
+	// ErrHandle: the handle belongs to the old host's domain and would be lost.
+	ErrHandle = errors.New("the handle ends with the move")
+	// ErrChanged: the DID has been changed, so that the move can only go forward.
+	ErrChanged = errors.New("the DID has been changed, so the move can only go forward")
+	// ErrState: the move is not at the point at which this can be done.
+	ErrState = errors.New("the move is not at that point")
+	// ErrOperation: what the old host has signed would not move the DID here as it should.
+	ErrOperation = errors.New("the operation that the old host signed is wrong")
+)
+
+// NewAccount is the account that is to be made here.
+type NewAccount struct {
+	DID          syntax.DID
+	Handle       string
+	Email        string
+	Password     string
+	ServiceToken string // of the old host, in which the DID's key says that the account may be made
+}
+
+// Facts are what this server holds of an account.
+type Facts struct {
+	Data          cid.Cid // root of the tree
+	Records       int64
+	Blobs         int64 // that records refer to
+	BlobsHere     int64
+	BlobBytes     int64
+	SigningKeyDID string
+}
+
+// Imported is a repository that was verified and stored.
+type Imported struct {
+	Commit cid.Cid // of the old host
+	Data   cid.Cid
+}
+
+// Here is this server, to which the account moves.
+type Here interface {
+	URL() string
+	ServiceDID() syntax.DID
+	// OwnHandle tells handles under this server's own domains.
+	OwnHandle(syntax.Handle) bool
+	// Create makes a deactivated account, and runs hook in the same transaction.
+	Create(ctx context.Context, in NewAccount, hook func(*store.Tx, store.AccountID) error) error
+	Import(ctx context.Context, acct store.AccountID, car io.Reader) (Imported, error)
+	// Facts: store.ErrNotFound when the account is gone.
+	Facts(ctx context.Context, acct store.AccountID) (Facts, error)
+	MissingBlobs(ctx context.Context, acct store.AccountID, after cid.Cid, limit int) ([]cid.Cid, error)
+	// PutBlob stores a blob if its bytes have the CID. ErrTooLarge, ErrOtherBlob.
+	PutBlob(ctx context.Context, acct store.AccountID, want cid.Cid, contentType string, r io.Reader) error
+	Preferences(ctx context.Context, acct store.AccountID) ([]byte, error)
+	PutPreferences(ctx context.Context, acct store.AccountID, prefs []byte) error
+	// Credentials are what the DID should name, as getRecommendedDidCredentials answers.
+	Credentials(ctx context.Context, acct store.AccountID) (map[string]any, error)
+	// CheckOperation tells whether the account can live here with the operation.
+	CheckOperation(ctx context.Context, acct store.AccountID, op *plc.Operation) error
+	LastOperation(ctx context.Context, did syntax.DID) (plc.Operation, error)
+	Submit(ctx context.Context, did syntax.DID, op plc.Operation) error
+	// Named tells whether the DID document names this server and the account's key.
+	Named(ctx context.Context, acct store.AccountID) (bool, error)
+	Activate(ctx context.Context, acct store.AccountID) error
+	// Delete removes an account of which the network was never told. That it is gone is no error.
+	Delete(ctx context.Context, acct store.AccountID) error
+}
+
+// Errors of PutBlob that concern the blob alone.
+var (
+	ErrTooLarge  = errors.New("the blob is larger than this server takes")
+	ErrOtherBlob = errors.New("the old host sends other bytes than the CID says")
+)
+
+// Backoff is how long to wait between attempts: Min, doubled each time up to Max, with some chance in it.
+type Backoff struct{ Min, Max time.Duration }
+
+func (b Backoff) after(failures int) time.Duration {
+	d := min(b.Min<<min(max(failures-1, 0), 20), b.Max)
+	return d/2 + rand.N(d/2+1)
+}
+
+// Options configure New. All but the last ones are needed.
+type Options struct {
+	Store   *store.Store
+	Seal    *seal.Box
+	Here    Here
+	Client  *http.Client // without timeouts and limits of its own
+	Lookup  func(context.Context, syntax.AtIdentifier) (*identity.Identity, error)
+	Refresh func(context.Context, syntax.DID) (*identity.Document, error)
+	Logger  *slog.Logger
+
+	// Retry is the wait between the attempts of one request, StepRetry between those of a step; zero: from a second to half a minute, and from five seconds to
+	// five minutes.
+	Retry, StepRetry Backoff
+	// Parallel is how many moves go on at a time; zero: 4.
+	Parallel int
+	// Watch, unless nil, is told of every step when it begins and when it ends ("begin", "end"), before its outcome is stored. An error leaves the move there, as
+	// if the process had ended. It is for tests.
+	Watch func(syntax.DID, State, string) error
+}
+
+// Manager does the moves. It is safe for use by several goroutines.
+type Manager struct {
+	opts  Options
+	gate  chan struct{}
+	locks sync.Map // of *sync.Mutex by DID: one command at a time
+
+	mu      sync.Mutex
+	ctx     context.Context        // of Run; nil when it does not run. Guarded by mu
+	runners map[syntax.DID]*runner // guarded by mu
+	pacers  map[string]*pacer      // by origin; guarded by mu
+	wg      sync.WaitGroup
+}
+
+// runner is a move under way.
+type runner struct {
+	cancel context.CancelFunc
+	done   chan struct{}
+	loaded *counter
+}
+
+// New returns a Manager. Call Run to have it work.
+func New(o Options) *Manager {
+	if o.Retry == (Backoff{}) {
+		o.Retry = Backoff{time.Second, 30 * time.Second}
+	}
+	if o.StepRetry == (Backoff{}) {
+		o.StepRetry = Backoff{5 * time.Second, 5 * time.Minute}
+	}
+	if o.Parallel == 0 {
+		o.Parallel = 4
+	}
+	return &Manager{
+		opts: o, gate: make(chan struct{}, o.Parallel),
+		runners: make(map[syntax.DID]*runner), pacers: make(map[string]*pacer),
+	}
+}
+
+// Run takes up what was under way and goes on until ctx ends.
+func (m *Manager) Run(ctx context.Context) {
+	m.mu.Lock()
+	m.ctx = ctx
+	m.mu.Unlock()
+	rows, err := m.opts.Store.Migrations(ctx)
+	if err != nil && ctx.Err() == nil {
+		m.opts.Logger.ErrorContext(ctx, "list migrations", "err", err)
+	}
+	for _, row := range rows {
+		if State(row.State) != StateDone {
+			m.start(row.DID)
+		}
+	}
+	<-ctx.Done()
+	m.mu.Lock()
+	m.ctx = nil
+	m.mu.Unlock()
+	m.wg.Wait()
+}
+
+// start has a move go on, if it is not under way.
+func (m *Manager) start(did syntax.DID) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.ctx == nil || m.runners[did] != nil {
+		return
+	}
+	ctx, cancel := context.WithCancel(m.ctx)
+	r := &runner{cancel: cancel, done: make(chan struct{}), loaded: &counter{}}
+	m.runners[did] = r
+	m.wg.Go(func() {
+		m.run(ctx, did, r)
+		cancel()
+		m.mu.Lock()
+		delete(m.runners, did)
+		m.mu.Unlock()
+		close(r.done)
+	})
+}
+
+// stop interrupts a move between or within its steps and waits until it stands still.
+func (m *Manager) stop(did syntax.DID) {
+	m.mu.Lock()
+	r := m.runners[did]
+	m.mu.Unlock()
+	if r != nil {
+		r.cancel()
+		<-r.done
+	}
+}
+
+// only keeps commands about one account apart.
+func (m *Manager) only(did syntax.DID) (unlock func()) {
+	l, _ := m.locks.LoadOrStore(did, &sync.Mutex{})
+	l.(*sync.Mutex).Lock()
+	return l.(*sync.Mutex).Unlock
+}
+
+func (m *Manager) host(mv *move) *host {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	p := m.pacers[mv.Host]
+	if p == nil {
+		p = newPacer(time.Now)
+		m.pacers[mv.Host] = p
+	}
+	return &host{origin: mv.Host, client: m.opts.Client, pace: p, retry: m.opts.Retry, tries: requestTries, session: m.session(mv)}
+}
+
+const requestTries = 6
+
+// run does step after step until the move is done, waits for its owner, or ctx ends.
+func (m *Manager) run(ctx context.Context, did syntax.DID, r *runner) {
+	for ctx.Err() == nil {
+		mv, err := m.load(ctx, did)
+		if errors.Is(err, store.ErrNotFound) || err == nil && (mv.State == StateDone || mv.waits() != "" && mv.waits() != NeedsDocument) {
+			return
+		}
+		if err == nil {
+			if err = sleep(ctx, time.Until(mv.RetryAt)); err == nil {
+				err = m.oneStep(ctx, mv, r)
+			}
+		}
+		if errors.Is(err, errKilled) {
+			return
+		}
+		if err != nil && ctx.Err() == nil {
+			m.opts.Logger.ErrorContext(ctx, "note how a migration stands", "did", did, "err", err)
+			_ = sleep(ctx, m.opts.StepRetry.Max)
+		}
+	}
+}
+
+var errKilled = errors.New("killed")
+
+// oneStep does the step of the state that the move is in, and stores what came of it.
+func (m *Manager) oneStep(ctx context.Context, mv *move, r *runner) error {
+	select {
+	case m.gate <- struct{}{}:
+		defer func() { <-m.gate }()
+	case <-ctx.Done():
+		return nil
+	}
+	state := mv.State
+	if err := m.watch(mv.DID, state, "begin"); err != nil {
+		return err
+	}
+	err := m.step(ctx, mv, r)
+	if ctx.Err() != nil {
+		return nil
+	}
+	if killed := m.watch(mv.DID, state, "end"); killed != nil {
+		return killed
+	}
+	switch {
+	case errors.Is(err, errGone):
+		return m.opts.Store.Update(ctx, func(tx *store.Tx) error { return tx.DeleteMigration(ctx, mv.DID) })
+	case errors.Is(err, errSignIn):
+		mv.Needs, mv.Error = NeedsSignIn, err.Error()
+	case err != nil:
+		mv.State, mv.Error, mv.Failures = state, err.Error(), mv.Failures+1
+		mv.RetryAt = time.Now().Add(m.opts.StepRetry.after(mv.Failures))
+		m.opts.Logger.WarnContext(ctx, "migration", "did", mv.DID, "state", state, "failures", mv.Failures, "err", err)
+	default:
+		mv.Failures, mv.RetryAt = 0, time.Time{}
+		if !mv.State.returned(state) {
+			mv.Error = ""
+		}
+		m.opts.Logger.InfoContext(ctx, "migration", "did", mv.DID, "done", state, "next", mv.State)
+	}
+	return m.save(context.WithoutCancel(ctx), mv)
+}
+
+// returned tells that a step went back to ask the owner again, for which there is a reason to be shown.
+func (s State) returned(from State) bool { return s == StateCode && from != StateVerify }
+
+func (m *Manager) watch(did syntax.DID, state State, moment string) error {
+	if m.opts.Watch == nil {
+		return nil
+	}
+	if err := m.opts.Watch(did, state, moment); err != nil {
+		return errKilled
+	}
+	return nil
+}

@@ -1,0 +1,183 @@
+package migrate
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/bluesky-social/indigo/atproto/syntax"
+
+	"perch/identity/plc"
+	"perch/pds/seal"
+	"perch/pds/store"
+)
+
+// State is how far a move has come; see the package's comment.
+type State string
+
+// The states.
+const (
+	StateAccount     State = "account"
+	StateRepo        State = "repo"
+	StateBlobs       State = "blobs"
+	StatePreferences State = "preferences"
+	StateVerify      State = "verify"
+	StateCode        State = "code"
+	StateDocument    State = "document"
+	StateSigned      State = "signed"
+	StateSubmit      State = "submit"
+	StateMoved       State = "moved"
+	StateActive      State = "active"
+	StateLeft        State = "left"
+	StateDone        State = "done"
+	StateAbandoning  State = "abandoning"
+)
+
+// Changed tells whether the DID has been changed, or may have been.
+func (s State) Changed() bool {
+	switch s {
+	case StateSubmit, StateMoved, StateActive, StateLeft, StateDone:
+		return true
+	}
+	return false
+}
+
+// What a move waits for.
+const (
+	NeedsBegin    = "begin"    // password of the old host, and a new one for here
+	NeedsFactor   = "factor"   // the code that the old host asks for beside the password
+	NeedsSignIn   = "sign-in"  // password of the old host, because the session there has ended
+	NeedsCode     = "code"     // the code that was mailed for the change of the DID
+	NeedsDocument = "document" // a change of the did:web's document
+)
+
+// Lost is a blob that could not be brought along.
+type Lost struct {
+	CID    string `json:"cid"`
+	Reason string `json:"reason"`
+}
+
+// move is what is stored of a move, as JSON.
+type move struct {
+	DID       syntax.DID      `json:"-"`
+	State     State           `json:"-"`
+	Handle    syntax.Handle   `json:"handle,omitempty"` // here
+	OldHandle string          `json:"oldHandle"`        // to sign in with
+	Host      string          `json:"host"`             // origin of the old one
+	Account   store.AccountID `json:"account,omitempty"`
+	Commit    string          `json:"commit,omitempty"` // of the old host, that was imported last
+	Data      string          `json:"data,omitempty"`   // root of its tree
+	Rounds    int             `json:"rounds,omitempty"` // how often the old host had something new
+	Lost      []Lost          `json:"lost,omitempty"`
+	Operation *plc.Operation  `json:"operation,omitempty"` // signed by the old host
+	Needs     string          `json:"needs,omitempty"`     // NeedsSignIn only; the rest follows from the state
+	Notes     []string        `json:"notes,omitempty"`
+	Error     string          `json:"error,omitempty"`
+	Failures  int             `json:"failures,omitempty"` // in a row, of this step
+	RetryAt   time.Time       `json:"retryAt,omitzero"`
+	BeganAt   time.Time       `json:"beganAt,omitzero"`
+	EndedAt   time.Time       `json:"endedAt,omitzero"`
+	Report    *Report         `json:"report,omitempty"`
+
+	tokens tokens
+}
+
+// waits tells what a move waits for its owner for; "" when it goes on by itself.
+func (mv *move) waits() string {
+	switch {
+	case mv.State == StateAccount:
+		return NeedsBegin
+	case mv.Needs != "" && mv.State != StateAbandoning:
+		return mv.Needs
+	case mv.State == StateCode:
+		return NeedsCode
+	case mv.State == StateDocument:
+		return NeedsDocument
+	}
+	return ""
+}
+
+func sealName(did syntax.DID) string { return "migration tokens " + did.String() }
+
+func (mv *move) row(box *seal.Box) (store.Migration, error) {
+	data, err := json.Marshal(mv)
+	row := store.Migration{DID: mv.DID, State: string(mv.State), Data: data}
+	if err == nil && mv.tokens != (tokens{}) {
+		var t []byte
+		t, err = json.Marshal(mv.tokens)
+		row.Sealed = box.Seal(sealName(mv.DID), t)
+	}
+	return row, err
+}
+
+func parseMove(row store.Migration, box *seal.Box) (*move, error) {
+	mv := &move{}
+	if err := json.Unmarshal(row.Data, mv); err != nil {
+		return nil, fmt.Errorf("migration of %s: %w", row.DID, err)
+	}
+	mv.DID, mv.State = row.DID, State(row.State)
+	if row.Sealed == nil {
+		return mv, nil
+	}
+	t, err := box.Open(sealName(mv.DID), row.Sealed)
+	if err == nil {
+		err = json.Unmarshal(t, &mv.tokens)
+	}
+	return mv, err
+}
+
+func (m *Manager) load(ctx context.Context, did syntax.DID) (*move, error) {
+	row, err := m.opts.Store.Migration(ctx, did)
+	if err != nil {
+		return nil, err
+	}
+	return parseMove(row, m.opts.Seal)
+}
+
+func (m *Manager) save(ctx context.Context, mv *move) error {
+	return m.opts.Store.Update(ctx, func(tx *store.Tx) error { return m.saveIn(ctx, tx, mv) })
+}
+
+func (m *Manager) saveIn(ctx context.Context, tx *store.Tx, mv *move) error {
+	row, err := mv.row(m.opts.Seal)
+	if err != nil {
+		return err
+	}
+	return tx.PutMigration(ctx, row)
+}
+
+// session is the session at the old host, stored anew whenever its tokens change.
+type session struct {
+	renewing *sync.Mutex
+	mu       *sync.Mutex
+	now      *tokens // guarded by mu
+	keep     func(context.Context, tokens) error
+}
+
+func (m *Manager) session(mv *move) session {
+	s := session{renewing: &sync.Mutex{}, mu: &sync.Mutex{}, now: &tokens{}}
+	*s.now = mv.tokens
+	s.keep = func(ctx context.Context, t tokens) error {
+		mv.tokens = t
+		if mv.State == "" {
+			return nil // not stored yet
+		}
+		return m.save(context.WithoutCancel(ctx), mv)
+	}
+	return s
+}
+
+func (s session) get() tokens {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return *s.now
+}
+
+func (s session) set(ctx context.Context, t tokens) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	*s.now = t
+	return s.keep(ctx, t)
+}

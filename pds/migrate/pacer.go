@@ -1,0 +1,109 @@
+package migrate
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+)
+
+const (
+	hostParallel = 4               // requests under way to one host
+	maxHold      = time.Hour       // whatever a host asks for
+	defaultHold  = 5 * time.Second // after a 429 that does not say how long
+)
+
+// pacer keeps to what one host allows, for all accounts that leave it together.
+type pacer struct {
+	now   func() time.Time
+	slots chan struct{}
+
+	mu    sync.Mutex
+	until time.Time // guarded by mu
+}
+
+func newPacer(now func() time.Time) *pacer {
+	return &pacer{now: now, slots: make(chan struct{}, hostParallel)}
+}
+
+// enter waits for a slot and for the end of a pause. leave must be called when the answer has been read.
+func (p *pacer) enter(ctx context.Context) (leave func(), err error) {
+	select {
+	case p.slots <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	for {
+		p.mu.Lock()
+		wait := p.until.Sub(p.now())
+		p.mu.Unlock()
+		if wait <= 0 {
+			return func() { <-p.slots }, nil
+		}
+		if err := sleep(ctx, wait); err != nil {
+			<-p.slots
+			return nil, err
+		}
+	}
+}
+
+// observe reads what an answer says of the host's limits. At 429, and when the requests that are left are no more than may be under way, nobody asks again
+// before the time that the host gives.
+func (p *pacer) observe(resp *http.Response) {
+	h, hold := resp.Header, time.Duration(0)
+	if resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode == http.StatusServiceUnavailable {
+		hold = p.retryAfter(h)
+		if hold == 0 {
+			hold = p.reset(h)
+		}
+		if hold == 0 && resp.StatusCode == http.StatusTooManyRequests {
+			hold = defaultHold
+		}
+	} else if left, err := strconv.Atoi(h.Get("RateLimit-Remaining")); err == nil && left < hostParallel {
+		hold = p.reset(h)
+	}
+	if hold <= 0 {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if until := p.now().Add(min(hold, maxHold)); until.After(p.until) {
+		p.until = until
+	}
+}
+
+// retryAfter reads Retry-After: seconds, or a date.
+func (p *pacer) retryAfter(h http.Header) time.Duration {
+	v := h.Get("Retry-After")
+	if n, err := strconv.Atoi(v); err == nil && n >= 0 {
+		return max(time.Duration(min(n, int(maxHold/time.Second)))*time.Second, time.Millisecond)
+	}
+	if at, err := http.ParseTime(v); err == nil {
+		return at.Sub(p.now())
+	}
+	return 0
+}
+
+// reset reads RateLimit-Reset: seconds since 1970, as PDSs write it, or seconds from now.
+func (p *pacer) reset(h http.Header) time.Duration {
+	n, err := strconv.ParseInt(h.Get("RateLimit-Reset"), 10, 64)
+	switch {
+	case err != nil || n <= 0:
+		return 0
+	case n < 1e9:
+		return time.Duration(min(n, int64(maxHold/time.Second))) * time.Second
+	}
+	return time.Unix(n, 0).Sub(p.now())
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

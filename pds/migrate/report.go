@@ -1,0 +1,111 @@
+package migrate
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/bluesky-social/indigo/atproto/syntax"
+
+	"perch/pds/store"
+)
+
+// Report is what is left of a move that is done.
+type Report struct {
+	Records   int64    `json:"records"`
+	Blobs     int64    `json:"blobs"`
+	BlobBytes int64    `json:"blobBytes"`
+	Lost      []Lost   `json:"lost,omitempty"`
+	Notes     []string `json:"notes,omitempty"`
+	Seconds   int64    `json:"seconds"`
+}
+
+func (m *Manager) report(ctx context.Context, mv *move) error {
+	facts, err := m.opts.Here.Facts(ctx, mv.Account)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	mv.Report = &Report{
+		Records: facts.Records, Blobs: facts.BlobsHere, BlobBytes: facts.BlobBytes,
+		Lost: mv.Lost, Notes: mv.Notes, Seconds: int64(mv.EndedAt.Sub(mv.BeganAt) / time.Second),
+	}
+	return nil
+}
+
+// Status is how a move stands.
+type Status struct {
+	DID       syntax.DID     `json:"did"`
+	Handle    syntax.Handle  `json:"handle,omitempty"` // here
+	OldHandle string         `json:"oldHandle,omitempty"`
+	Host      string         `json:"host"` // the old one
+	State     State          `json:"state,omitempty"`
+	Needs     string         `json:"needs,omitempty"` // see NeedsBegin and the rest; "" when it goes on by itself
+	Changed   bool           `json:"changed"`         // the DID has been changed, so that it only goes forward
+	Error     string         `json:"error,omitempty"` // of the last attempt, which is repeated
+	RetryAt   time.Time      `json:"retryAt,omitzero"`
+	RepoBytes int64          `json:"repoBytes"` // of the repository, received so far
+	Records   int64          `json:"records"`
+	Blobs     int64          `json:"blobs"` // that records refer to
+	BlobsHere int64          `json:"blobsHere"`
+	BlobBytes int64          `json:"blobBytes"`
+	Lost      []Lost         `json:"lost,omitempty"`
+	Document  map[string]any `json:"document,omitempty"` // what a did:web's document should name
+	Report    *Report        `json:"report,omitempty"`
+}
+
+// Status tells how an account's move stands, or store.ErrNotFound.
+func (m *Manager) Status(ctx context.Context, did syntax.DID) (*Status, error) {
+	mv, err := m.load(ctx, did)
+	if err != nil {
+		return nil, err
+	}
+	return m.status(ctx, mv)
+}
+
+func (m *Manager) status(ctx context.Context, mv *move) (*Status, error) {
+	st := &Status{
+		DID: mv.DID, Handle: mv.Handle, OldHandle: mv.OldHandle, Host: mv.Host, State: mv.State, Needs: mv.waits(), Changed: mv.State.Changed(),
+		Error: mv.Error, RetryAt: mv.RetryAt, Lost: mv.Lost, Report: mv.Report,
+	}
+	m.mu.Lock()
+	if r := m.runners[mv.DID]; r != nil {
+		st.RepoBytes = r.loaded.n.Load()
+	}
+	m.mu.Unlock()
+	if mv.Account == 0 {
+		return st, nil
+	}
+	facts, err := m.opts.Here.Facts(ctx, mv.Account)
+	if errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrReplacing) {
+		return st, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	st.Records, st.Blobs, st.BlobsHere, st.BlobBytes = facts.Records, facts.Blobs, facts.BlobsHere, facts.BlobBytes
+	if st.Needs == NeedsDocument {
+		st.Document, err = m.opts.Here.Credentials(ctx, mv.Account)
+	}
+	return st, err
+}
+
+// All tells how all moves stand, the oldest first.
+func (m *Manager) All(ctx context.Context) ([]*Status, error) {
+	rows, err := m.opts.Store.Migrations(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all := make([]*Status, 0, len(rows))
+	for _, row := range rows {
+		mv, err := parseMove(row, m.opts.Seal)
+		if err != nil {
+			return nil, err
+		}
+		st, err := m.status(ctx, mv)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, st)
+	}
+	return all, nil
+}

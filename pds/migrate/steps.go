@@ -1,0 +1,481 @@
+package migrate
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/ipfs/go-cid"
+
+	"perch/identity/plc"
+	"perch/pds/store"
+)
+
+const (
+	blobPage      = 100
+	maxRounds     = 10 // how often what is new at the old host is fetched before the DID is changed all the same
+	documentEvery = 15 * time.Second
+	lateTries     = 5  // of what must not hold up an account whose DID is here already
+	goodbyeTries  = 40 // to deactivate the old account: some three hours
+	maxNotes      = 20
+)
+
+// errGone says that there is nothing left to move: the account here was deleted, or the move was given up.
+var errGone = errors.New("the move has ended")
+
+// counter counts bytes of the repository on their way in.
+type counter struct{ n atomic.Int64 }
+
+type counted struct {
+	io.Reader
+	c *counter
+}
+
+func (r counted) Read(b []byte) (int, error) {
+	n, err := r.Reader.Read(b)
+	r.c.n.Add(int64(n))
+	return n, err
+}
+
+// step does what the state asks for and puts mv into the next one. What it has done before it fails is done again the next time.
+func (m *Manager) step(ctx context.Context, mv *move, r *runner) error {
+	h := m.host(mv)
+	if mv.State == StateAbandoning {
+		return m.abandon(ctx, mv, h)
+	}
+	if mv.State != StateActive && mv.State != StateLeft {
+		if _, err := m.opts.Here.Facts(ctx, mv.Account); errors.Is(err, store.ErrNotFound) {
+			m.endSession(ctx, h)
+			return errGone
+		}
+	}
+	switch mv.State {
+	case StateRepo:
+		return m.fetchRepo(ctx, mv, h, r.loaded)
+	case StateBlobs:
+		return m.fetchBlobs(ctx, mv, h)
+	case StatePreferences:
+		if err := m.fetchPreferences(ctx, mv, h); err != nil {
+			return err
+		}
+		mv.State = StateVerify
+		return nil
+	case StateVerify:
+		return m.verify(ctx, mv, h)
+	case StateDocument:
+		return m.awaitDocument(ctx, mv)
+	case StateSigned:
+		return m.lastLook(ctx, mv, h)
+	case StateSubmit:
+		return m.submit(ctx, mv)
+	case StateMoved:
+		return m.activate(ctx, mv, h, r.loaded)
+	case StateActive:
+		return m.leave(ctx, mv, h)
+	case StateLeft:
+		return m.finish(ctx, mv, h)
+	}
+	return fmt.Errorf("a migration has no state %q", mv.State)
+}
+
+func (mv *move) query(more ...string) url.Values {
+	q := url.Values{"did": {mv.DID.String()}}
+	for i := 0; i < len(more); i += 2 {
+		q.Set(more[i], more[i+1])
+	}
+	return q
+}
+
+// fetchRepo has the old host's repository verified and stored here.
+func (m *Manager) fetchRepo(ctx context.Context, mv *move, h *host, loaded *counter) error {
+	var got Imported
+	c := call{method: "com.atproto.sync.getRepo", query: mv.query(), token: accessToken}
+	err := h.do(ctx, c, func(resp *http.Response) (err error) {
+		loaded.n.Store(0)
+		got, err = m.opts.Here.Import(ctx, mv.Account, counted{resp.Body, loaded})
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	mv.Commit, mv.Data, mv.State = got.Commit.String(), got.Data.String(), StateBlobs
+	return nil
+}
+
+// fetchBlobs fetches what records refer to and is not here, several at once. What the old host does not have, or this server cannot take, is noted and does
+// not hold up the rest.
+func (m *Manager) fetchBlobs(ctx context.Context, mv *move, h *host) error {
+	mv.Lost = nil
+	var mu sync.Mutex
+	var failed []error
+	page := func(missing []cid.Cid) {
+		var wg sync.WaitGroup
+		slots := make(chan struct{}, hostParallel)
+		for _, c := range missing {
+			slots <- struct{}{}
+			wg.Go(func() {
+				defer func() { <-slots }()
+				lost, err := m.fetchBlob(ctx, mv, h, c)
+				mu.Lock()
+				defer mu.Unlock()
+				if lost != "" {
+					mv.Lost = append(mv.Lost, Lost{c.String(), lost})
+				} else if err != nil {
+					failed = append(failed, fmt.Errorf("blob %s: %w", c, err))
+				}
+			})
+		}
+		wg.Wait()
+	}
+	for after := cid.Undef; ; {
+		missing, err := m.opts.Here.MissingBlobs(ctx, mv.Account, after, blobPage)
+		if err != nil {
+			return err
+		}
+		if len(missing) == 0 {
+			break
+		}
+		page(missing)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		for _, err := range failed {
+			if errors.Is(err, errSignIn) || len(failed) > blobPage {
+				return err
+			}
+		}
+		after = missing[len(missing)-1]
+	}
+	if len(failed) > 0 {
+		return m.blobsFailed(mv, failed)
+	}
+	slices.SortFunc(mv.Lost, func(a, b Lost) int { return strings.Compare(a.CID, b.CID) })
+	mv.State = StatePreferences
+	return nil
+}
+
+// blobTries is after how many passes a blob is given up that the old host only ever answers with a fault.
+const blobTries = 8
+
+func (m *Manager) blobsFailed(mv *move, failed []error) error {
+	err := fmt.Errorf("%d blobs could not be fetched; the first: %w", len(failed), failed[0])
+	if mv.Failures < blobTries {
+		return err
+	}
+	for _, e := range failed {
+		var refused *HostError
+		if !errors.As(e, &refused) {
+			return err // it is the network
+		}
+		text := e.Error()
+		c, reason, _ := strings.Cut(strings.TrimPrefix(text, "blob "), ": ")
+		mv.Lost = append(mv.Lost, Lost{c, reason})
+	}
+	slices.SortFunc(mv.Lost, func(a, b Lost) int { return strings.Compare(a.CID, b.CID) })
+	mv.State = StatePreferences
+	return nil
+}
+
+// fetchBlob returns why a blob cannot be had, or an error after which it may be tried again.
+func (m *Manager) fetchBlob(ctx context.Context, mv *move, h *host, c cid.Cid) (lost string, err error) {
+	err = h.do(ctx, call{method: "com.atproto.sync.getBlob", query: mv.query("cid", c.String()), token: accessToken}, func(resp *http.Response) error {
+		return m.opts.Here.PutBlob(ctx, mv.Account, c, resp.Header.Get("Content-Type"), resp.Body)
+	})
+	var refused *HostError
+	switch {
+	case errors.Is(err, ErrTooLarge):
+		return err.Error(), nil
+	case errors.Is(err, ErrOtherBlob):
+		return ErrOtherBlob.Error(), nil
+	case errors.As(err, &refused) && refused.final() && !errors.Is(err, errSignIn):
+		return refused.Name + ": " + refused.Message, nil
+	}
+	return "", err
+}
+
+// preferences of the old host; nil when it keeps none.
+func (m *Manager) oldPreferences(ctx context.Context, h *host) (json.RawMessage, error) {
+	var out struct {
+		Preferences json.RawMessage `json:"preferences"`
+	}
+	err := h.json(ctx, call{method: "app.bsky.actor.getPreferences", token: accessToken}, &out)
+	var refused *HostError
+	if errors.As(err, &refused) && (refused.Status == http.StatusNotFound || refused.Status == http.StatusNotImplemented) {
+		return nil, nil
+	}
+	return out.Preferences, err
+}
+
+// fetchPreferences brings the preferences and sees that those here are the same then.
+func (m *Manager) fetchPreferences(ctx context.Context, mv *move, h *host) error {
+	old, err := m.oldPreferences(ctx, h)
+	if err != nil {
+		return err
+	}
+	if old == nil {
+		mv.note("The old host keeps no preferences.")
+		return nil
+	}
+	if same, err := m.samePreferences(ctx, mv, old); same || err != nil {
+		return err
+	}
+	if err := m.opts.Here.PutPreferences(ctx, mv.Account, old); err != nil {
+		return fmt.Errorf("store the preferences: %w", err)
+	}
+	same, err := m.samePreferences(ctx, mv, old)
+	if err == nil && !same {
+		err = errors.New("the preferences here are not those of the old host")
+	}
+	return err
+}
+
+func (m *Manager) samePreferences(ctx context.Context, mv *move, old json.RawMessage) (bool, error) {
+	here, err := m.opts.Here.Preferences(ctx, mv.Account)
+	if err != nil {
+		return false, err
+	}
+	a, errA := preferenceSet(old)
+	b, errB := preferenceSet(here)
+	return slices.Equal(a, b), errors.Join(errA, errB)
+}
+
+// preferenceSet brings preferences into one form, without what every server computes anew.
+func preferenceSet(list []byte) ([]string, error) {
+	var items []map[string]any
+	if err := json.Unmarshal(list, &items); err != nil {
+		return nil, fmt.Errorf("preferences: %w", err)
+	}
+	set := make([]string, 0, len(items))
+	for _, item := range items {
+		if kind, _ := item["$type"].(string); strings.HasSuffix(kind, "#declaredAgePref") {
+			continue
+		}
+		text, err := json.Marshal(item) // sorts the keys
+		if err != nil {
+			return nil, err
+		}
+		set = append(set, string(text))
+	}
+	slices.Sort(set)
+	return set, nil
+}
+
+func (mv *move) note(text string) {
+	if !slices.Contains(mv.Notes, text) && len(mv.Notes) < maxNotes {
+		mv.Notes = append(mv.Notes, text)
+	}
+}
+
+// oldCommit is the commit that the old host has now.
+func (m *Manager) oldCommit(ctx context.Context, mv *move, h *host) (string, error) {
+	var head struct{ CID, Rev string }
+	err := h.json(ctx, call{method: "com.atproto.sync.getLatestCommit", query: mv.query(), token: accessToken}, &head)
+	return head.CID, err
+}
+
+// complete tells whether all that the old host has is here. If there is something new there, the move goes back to fetch it.
+func (m *Manager) complete(ctx context.Context, mv *move, h *host) (bool, error) {
+	facts, err := m.opts.Here.Facts(ctx, mv.Account)
+	if err != nil {
+		return false, err
+	}
+	if facts.Data.String() != mv.Data {
+		return m.again(mv, StateRepo), nil
+	}
+	if facts.BlobsHere+int64(len(mv.Lost)) != facts.Blobs {
+		return m.again(mv, StateBlobs), nil
+	}
+	now, err := m.oldCommit(ctx, mv, h)
+	if err != nil {
+		return false, err
+	}
+	if now != mv.Commit && mv.Rounds < maxRounds {
+		return m.again(mv, StateRepo), nil
+	}
+	return true, m.fetchPreferences(ctx, mv, h)
+}
+
+func (m *Manager) again(mv *move, state State) bool {
+	mv.State = state
+	mv.Rounds++
+	return false
+}
+
+// verify compares both sides, and then asks the old host to mail the code for the change of the DID.
+func (m *Manager) verify(ctx context.Context, mv *move, h *host) error {
+	if ok, err := m.complete(ctx, mv, h); !ok || err != nil {
+		return err
+	}
+	switch {
+	case mv.Operation != nil:
+		mv.State = StateSigned
+		return nil
+	case mv.DID.Method() != "plc":
+		mv.State = StateDocument
+		return nil
+	}
+	if err := h.json(ctx, call{method: requestSignature, post: true, token: accessToken}, nil); err != nil {
+		return err
+	}
+	mv.State = StateCode
+	return nil
+}
+
+const (
+	requestSignature = "com.atproto.identity.requestPlcOperationSignature"
+	signOperation    = "com.atproto.identity.signPlcOperation"
+)
+
+// awaitDocument looks whether the owner has changed the document of a did:web.
+func (m *Manager) awaitDocument(ctx context.Context, mv *move) error {
+	named, err := m.opts.Here.Named(ctx, mv.Account)
+	if err != nil {
+		return err
+	}
+	if named {
+		mv.State = StateMoved
+		return nil
+	}
+	return sleep(ctx, documentEvery)
+}
+
+// lastLook sees, with the signed operation in hand, whether something was written at the old host while its owner looked for the code.
+func (m *Manager) lastLook(ctx context.Context, mv *move, h *host) error {
+	if ok, err := m.complete(ctx, mv, h); !ok || err != nil {
+		return err
+	}
+	mv.State = StateSubmit
+	return nil
+}
+
+// submit changes the DID. An operation that the directory has already counts as accepted. One that it can never take, because the DID has changed meanwhile,
+// is dropped, and its owner asked again.
+func (m *Manager) submit(ctx context.Context, mv *move) error {
+	err := m.opts.Here.Submit(ctx, mv.DID, *mv.Operation)
+	if err == nil {
+		mv.State, mv.Operation = StateMoved, nil
+		return nil
+	}
+	if !errors.Is(err, plc.ErrInvalidOperation) && !errors.Is(err, plc.ErrMisordered) {
+		return err
+	}
+	last, lastErr := m.opts.Here.LastOperation(ctx, mv.DID)
+	if lastErr != nil {
+		return errors.Join(err, lastErr)
+	}
+	ours, oursErr := mv.Operation.CID()
+	now, nowErr := last.CID()
+	if oursErr != nil || nowErr != nil {
+		return errors.Join(err, oursErr, nowErr)
+	}
+	if ours == now {
+		mv.State, mv.Operation = StateMoved, nil
+		return nil
+	}
+	mv.State, mv.Operation = StateCode, nil
+	mv.Error = "the PLC directory did not take the operation, so nothing has changed; ask for a new code: " + err.Error()
+	return nil
+}
+
+// activate opens the account here. What was written at the old host in the last moment is fetched first, if it can be had: the account waits for that only for a
+// few tries, because its DID is here already.
+func (m *Manager) activate(ctx context.Context, mv *move, h *host, loaded *counter) error {
+	if err := m.catchUp(ctx, mv, h, loaded); err != nil && mv.Failures < lateTries {
+		return err
+	} else if err != nil {
+		mv.note("What was written at the old host in the last moments could not be looked for: " + err.Error())
+	}
+	if err := m.opts.Here.Activate(ctx, mv.Account); err != nil {
+		return err
+	}
+	mv.State = StateActive
+	return nil
+}
+
+func (m *Manager) catchUp(ctx context.Context, mv *move, h *host, loaded *counter) error {
+	now, err := m.oldCommit(ctx, mv, h)
+	if err != nil || now == mv.Commit {
+		return withoutSignIn(err)
+	}
+	if err := m.fetchRepo(ctx, mv, h, loaded); err != nil {
+		mv.State = StateMoved
+		return withoutSignIn(err)
+	}
+	err = m.fetchBlobs(ctx, mv, h)
+	mv.State = StateMoved
+	return withoutSignIn(err)
+}
+
+// withoutSignIn keeps a step from waiting for the owner to sign in again, when the DID is here already.
+func withoutSignIn(err error) error {
+	if errors.Is(err, errSignIn) {
+		return errors.New(err.Error())
+	}
+	return err
+}
+
+// leave deactivates the old account. A host that does not answer any more holds up nobody: the account lives here.
+func (m *Manager) leave(ctx context.Context, mv *move, h *host) error {
+	err := h.json(ctx, call{method: "com.atproto.server.deactivateAccount", post: true, input: struct{}{}, token: accessToken}, nil)
+	var refused *HostError
+	switch {
+	case err == nil:
+		m.late(ctx, mv, h)
+	case errors.Is(err, errSignIn), errors.As(err, &refused) && refused.final(), mv.Failures >= goodbyeTries:
+		mv.note("The account at the old host could not be deactivated; sign in there and do it. " + err.Error())
+	default:
+		return err
+	}
+	mv.State = StateLeft
+	return nil
+}
+
+// finish ends the session at the old host, forgets its tokens, and writes the report.
+func (m *Manager) finish(ctx context.Context, mv *move, h *host) error {
+	m.endSession(ctx, h)
+	mv.tokens = tokens{}
+	mv.State, mv.EndedAt = StateDone, time.Now().UTC()
+	return m.report(ctx, mv)
+}
+
+// late notes if something was written at the old host between the last look and the end there.
+func (m *Manager) late(ctx context.Context, mv *move, h *host) {
+	if now, err := m.oldCommit(ctx, mv, h); err == nil && now != mv.Commit {
+		mv.note("Something was written at the old host while the account moved and is not here. Its last commit is " + now + ".")
+	}
+}
+
+// endSession signs out of the old host, if it answers.
+func (m *Manager) endSession(ctx context.Context, h *host) {
+	if h.session.get() == (tokens{}) {
+		return
+	}
+	h.tries = 2
+	err := h.json(ctx, call{method: "com.atproto.server.deleteSession", post: true, token: refreshToken}, nil)
+	if err != nil {
+		m.opts.Logger.WarnContext(ctx, "end the session at the old host", "host", h.origin, "err", err)
+	}
+}
+
+// abandon takes back all that was done: the account here, the session there.
+func (m *Manager) abandon(ctx context.Context, mv *move, h *host) error {
+	m.endSession(ctx, h)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if mv.Account != 0 {
+		if err := m.opts.Here.Delete(ctx, mv.Account); err != nil {
+			return err
+		}
+	}
+	return errGone
+}

@@ -1,0 +1,262 @@
+package pds
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/bluesky-social/indigo/atproto/syntax"
+	"github.com/ipfs/go-cid"
+
+	"perch/identity"
+	"perch/identity/plc"
+	"perch/pds/account"
+	"perch/pds/auth"
+	"perch/pds/blob"
+	"perch/pds/migrate"
+	"perch/pds/store"
+	"perch/repo"
+)
+
+// migrationHere is this server as package migrate sees it: the same code that clients reach with the standard calls.
+type migrationHere struct{ *Server }
+
+func (s *Server) buildMigrations() {
+	s.migrations = migrate.New(s.migrationOptions())
+}
+
+func (s *Server) migrationOptions() migrate.Options {
+	return migrate.Options{
+		Store: s.store, Seal: s.box, Here: migrationHere{s}, Logger: s.log,
+		Client: &http.Client{Transport: identity.NewTransport(identity.ClientOptions{
+			AllowPrivate: s.cfg.AllowPrivate(), AnyPort: true, MaxBody: -1, HTTP2: true,
+		})},
+		Lookup:  s.identity.Lookup,
+		Refresh: s.identity.Refresh,
+	}
+}
+
+func (h migrationHere) URL() string            { return h.cfg.PublicURL() }
+func (h migrationHere) ServiceDID() syntax.DID { return h.serviceDID }
+
+func (h migrationHere) OwnHandle(handle syntax.Handle) bool {
+	return h.accounts.IsServiceHandle(handle)
+}
+
+// Create makes the account as createMovingAccount does. The operator has begun the move, so no invite code is asked for; and the account is not given up after
+// some days, because the move itself knows when it is.
+func (h migrationHere) Create(ctx context.Context, in migrate.NewAccount, hook func(*store.Tx, store.AccountID) error) error {
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "/", nil)
+	if err != nil {
+		return err
+	}
+	r.Header.Set("Authorization", "Bearer "+in.ServiceToken)
+	shown, err := h.auth.Service(createAccountNSID)(ctx, r)
+	if err != nil {
+		return fmt.Errorf("the old host's token for the account: %w", err)
+	}
+	if p := auth.From(shown); p.Kind != auth.Service || p.DID != in.DID {
+		return fmt.Errorf("the old host's token is for %s, not for %s", p.DID, in.DID)
+	}
+	if err := h.checkMovingDID(ctx, in.DID); err != nil {
+		return err
+	}
+	key, err := h.accounts.ReserveSigningKey(in.DID)
+	if err != nil {
+		return err
+	}
+	res, err := h.accounts.Reserve(ctx, account.NewAccount{
+		Handle: in.Handle, Email: in.Email, Password: in.Password, DID: in.DID, SigningKey: key, Deactivated: true, ByOperator: true,
+	})
+	if err != nil {
+		return err
+	}
+	defer res.Release()
+	_, err = h.storeAccountWith(ctx, res, in.DID, hook)
+	return err
+}
+
+func (h migrationHere) Import(ctx context.Context, id store.AccountID, car io.Reader) (migrate.Imported, error) {
+	acct, err := h.movable(ctx, id)
+	if err != nil {
+		return migrate.Imported{}, err
+	}
+	if acct.Active() {
+		return migrate.Imported{}, store.ErrActive
+	}
+	head, err := h.importFrom(ctx, acct, car)
+	return migrate.Imported{Commit: head.CID, Data: head.Commit.Data}, err
+}
+
+// movable finds an account that is not deleted.
+func (h migrationHere) movable(ctx context.Context, id store.AccountID) (*store.Account, error) {
+	acct, err := h.store.AccountByID(ctx, id)
+	if err == nil && !acct.DeletedAt.IsZero() {
+		err = store.ErrNotFound
+	}
+	return acct, err
+}
+
+func (h migrationHere) Facts(ctx context.Context, id store.AccountID) (f migrate.Facts, err error) {
+	acct, err := h.movable(ctx, id)
+	if err != nil {
+		return f, err
+	}
+	f.SigningKeyDID = acct.SigningKeyDID
+	blobs, err := h.store.BlobStats(ctx, id)
+	if err != nil {
+		return f, err
+	}
+	f.Blobs, f.BlobsHere, f.BlobBytes = blobs.Expected, blobs.Imported, blobs.Bytes
+	head, stats, err := h.store.Head(ctx, id)
+	if errors.Is(err, store.ErrReplacing) {
+		return f, nil
+	}
+	f.Data, f.Records = head.Commit.Data, stats.Records
+	return f, err
+}
+
+func (h migrationHere) MissingBlobs(ctx context.Context, id store.AccountID, after cid.Cid, limit int) ([]cid.Cid, error) {
+	missing, err := h.store.MissingBlobs(ctx, id, after, limit)
+	cids := make([]cid.Cid, len(missing))
+	for i, m := range missing {
+		cids[i] = m.CID
+	}
+	return cids, err
+}
+
+func (h migrationHere) PutBlob(ctx context.Context, id store.AccountID, want cid.Cid, contentType string, r io.Reader) error {
+	acct, err := h.movable(ctx, id)
+	if err != nil {
+		return err
+	}
+	up, err := h.blobs.Write(ctx, acct.DID, r, contentType, h.cfg.BlobUploadLimit)
+	if errors.Is(err, blob.ErrTooLarge) {
+		return fmt.Errorf("%w: more than %d bytes (PDS_BLOB_UPLOAD_LIMIT)", migrate.ErrTooLarge, h.cfg.BlobUploadLimit)
+	}
+	if err != nil {
+		return err
+	}
+	defer up.Discard()
+	if up.CID != want {
+		return migrate.ErrOtherBlob
+	}
+	_, err = h.keepBlob(ctx, acct, up)
+	return err
+}
+
+func (h migrationHere) Preferences(ctx context.Context, id store.AccountID) ([]byte, error) {
+	prefs, err := h.accounts.Preferences(ctx, id, true)
+	if err != nil || prefs == nil {
+		return []byte("[]"), err
+	}
+	return json.Marshal(prefs)
+}
+
+func (h migrationHere) PutPreferences(ctx context.Context, id store.AccountID, list []byte) error {
+	var prefs []json.RawMessage
+	if err := json.Unmarshal(list, &prefs); err != nil {
+		return err
+	}
+	return h.accounts.PutPreferences(ctx, id, prefs, true)
+}
+
+func (h migrationHere) Credentials(ctx context.Context, id store.AccountID) (map[string]any, error) {
+	acct, err := h.movable(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	c, err := h.credentialsOf(ctx, acct)
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]any{"alsoKnownAs": c.AlsoKnownAs, "verificationMethods": c.VerificationMethods, "services": c.Services}
+	if c.RotationKeys != nil {
+		out["rotationKeys"] = c.RotationKeys
+	}
+	return out, nil
+}
+
+func (h migrationHere) CheckOperation(ctx context.Context, id store.AccountID, op *plc.Operation) error {
+	acct, err := h.movable(ctx, id)
+	if err != nil {
+		return err
+	}
+	return h.checkOperation(acct, op)
+}
+
+func (h migrationHere) LastOperation(ctx context.Context, did syntax.DID) (plc.Operation, error) {
+	return h.plc.Last(ctx, did)
+}
+
+func (h migrationHere) Submit(ctx context.Context, did syntax.DID, op plc.Operation) error {
+	err := h.plc.Submit(ctx, did, op)
+	h.identity.Purge(did.AtIdentifier())
+	return err
+}
+
+func (h migrationHere) Named(ctx context.Context, id store.AccountID) (bool, error) {
+	acct, err := h.movable(ctx, id)
+	if err != nil {
+		return false, err
+	}
+	doc, err := h.identity.Refresh(ctx, acct.DID)
+	if err != nil {
+		return false, err
+	}
+	endpoint, _ := doc.PDSEndpoint()
+	key, err := doc.SigningKey()
+	return endpoint == h.cfg.PublicURL() && err == nil && key.DIDKey() == acct.SigningKeyDID, nil
+}
+
+func (h migrationHere) Activate(ctx context.Context, id store.AccountID) error {
+	acct, err := h.movable(ctx, id)
+	if err != nil {
+		return err
+	}
+	if acct.Active() {
+		return nil // by the step that was cut off
+	}
+	if err := h.checkDocument(ctx, acct); err != nil {
+		return err
+	}
+	if err := h.activate(ctx, id); err != nil {
+		return err
+	}
+	h.relay.Notify()
+	return nil
+}
+
+func (h migrationHere) Delete(ctx context.Context, id store.AccountID) error {
+	acct, err := h.movable(ctx, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if acct.Announced() {
+		return errors.New("the account has been active here")
+	}
+	return h.endAccount(ctx, acct)
+}
+
+// storeAccountWith is storeAccount with something else in the same transaction.
+func (s *Server) storeAccountWith(
+	ctx context.Context, res *account.Reservation, did syntax.DID, hook func(*store.Tx, store.AccountID) error,
+) (account.Session, error) {
+	first, err := repo.Start(did, repo.NextRev("", time.Now(), s.clockID), res.SigningKey)
+	if err != nil {
+		return account.Session{}, err
+	}
+	return res.Commit(ctx, did, func(tx *store.Tx, acct *store.Account) error {
+		if err := tx.InsertRepo(ctx, acct, first); err != nil || hook == nil {
+			return err
+		}
+		return hook(tx, acct.ID)
+	})
+}

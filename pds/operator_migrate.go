@@ -1,0 +1,145 @@
+package pds
+
+import (
+	"context"
+	"errors"
+
+	"github.com/bluesky-social/indigo/atproto/syntax"
+
+	"perch/identity"
+	"perch/pds/migrate"
+	"perch/pds/store"
+	"perch/xrpc"
+)
+
+// MigratePath is where the command line moves accounts to the running server.
+const MigratePath = "/perch/migrate"
+
+// Actions of a MigrateRequest.
+const (
+	MigrateShow    = "show"
+	MigrateList    = "list"
+	MigrateBegin   = "begin"
+	MigrateSignIn  = "sign-in"
+	MigrateCode    = "code"
+	MigrateResend  = "resend"
+	MigrateAgain   = "again"
+	MigrateAbandon = "abandon"
+)
+
+// MigrateRequest is what the operator, or an account's owner through the operator's command line, does about a move to this server.
+type MigrateRequest struct {
+	Action      string `json:"action"`
+	Account     string `json:"account"`               // handle or DID
+	Password    string `json:"password,omitempty"`    // of the old host
+	Code        string `json:"code,omitempty"`        // its second factor, or for MigrateCode the one for the change of the DID
+	NewPassword string `json:"newPassword,omitempty"` // for here
+	Handle      string `json:"handle,omitempty"`      // here
+	Email       string `json:"email,omitempty"`       // here
+}
+
+// Migration is how a move to this server stands.
+type Migration = migrate.Status
+
+// MigrateAnswer is how the account's move stands, or for MigrateList all of them.
+type MigrateAnswer struct {
+	Found      bool         `json:"found"`
+	Migration  *Migration   `json:"migration,omitempty"`
+	Migrations []*Migration `json:"migrations,omitempty"`
+}
+
+func (s *Server) operatorMigrate(ctx context.Context, in *MigrateRequest) (*MigrateAnswer, error) {
+	if in.Action == MigrateList {
+		all, err := s.migrations.All(ctx)
+		return &MigrateAnswer{Found: len(all) > 0, Migrations: all}, err
+	}
+	st, err := s.migrateOne(ctx, in)
+	if errors.Is(err, store.ErrNotFound) && in.Action == MigrateShow {
+		return &MigrateAnswer{}, nil
+	}
+	if err != nil {
+		return nil, migrateError(err)
+	}
+	return &MigrateAnswer{Found: true, Migration: st}, nil
+}
+
+func (s *Server) migrateOne(ctx context.Context, in *MigrateRequest) (*Migration, error) {
+	id, err := syntax.ParseAtIdentifier(in.Account)
+	if err != nil {
+		return nil, xrpc.InvalidRequest("account must be a handle or a DID")
+	}
+	id = id.Normalize()
+	if in.Action == MigrateBegin {
+		return s.migrations.Begin(ctx, migrate.Begin{
+			Account: id, Password: in.Password, Code: in.Code, NewPassword: in.NewPassword, Handle: in.Handle, Email: in.Email,
+		})
+	}
+	did, err := s.migratingDID(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	switch in.Action {
+	case MigrateShow:
+		return s.migrations.Status(ctx, did)
+	case MigrateSignIn:
+		return s.migrations.SignIn(ctx, did, in.Password, in.Code)
+	case MigrateCode:
+		return s.migrations.Confirm(ctx, did, in.Code)
+	case MigrateResend:
+		return s.migrations.Resend(ctx, did)
+	case MigrateAgain:
+		return s.migrations.Again(ctx, did)
+	case MigrateAbandon:
+		return s.migrations.Abandon(ctx, did)
+	}
+	return nil, xrpc.InvalidRequest("action must be show, list, begin, sign-in, code, resend, again or abandon")
+}
+
+// migratingDID finds the account of a move. Its handle may resolve nowhere for a while, so what the moves themselves know counts first.
+func (s *Server) migratingDID(ctx context.Context, id syntax.AtIdentifier) (syntax.DID, error) {
+	if id.IsDID() {
+		return id.AsDID()
+	}
+	all, err := s.migrations.All(ctx)
+	if err != nil {
+		return "", err
+	}
+	for _, st := range all {
+		if st.Handle.String() == id.String() || st.OldHandle == id.String() {
+			return st.DID, nil
+		}
+	}
+	handle, err := id.AsHandle()
+	if err != nil {
+		return "", err
+	}
+	return s.identity.ResolveHandle(ctx, handle)
+}
+
+// migrateError gives refusals their form on the wire.
+func migrateError(err error) error {
+	var host *migrate.HostError
+	switch {
+	case errors.As(err, &host):
+		return &xrpc.Error{Status: 400, Name: "OldHost" + host.Name, Message: err.Error(), Err: err}
+	case errors.Is(err, store.ErrNotFound):
+		return &xrpc.Error{Status: 400, Name: "MigrationNotFound", Message: "No move of this account has begun", Err: err}
+	case errors.Is(err, identity.ErrHandleNotFound), errors.Is(err, identity.ErrNotFound):
+		return &xrpc.Error{Status: 400, Name: "AccountNotFound", Message: err.Error(), Err: err}
+	}
+	for is, name := range map[error]string{
+		migrate.ErrHere: "LivesHere", migrate.ErrHandle: "HandleNeeded", migrate.ErrChanged: "DIDChanged", migrate.ErrState: "OtherState",
+		migrate.ErrOperation: "InvalidOperation",
+	} {
+		if errors.Is(err, is) {
+			return &xrpc.Error{Status: 400, Name: name, Message: err.Error(), Err: err}
+		}
+	}
+	if wireError(err) == nil && wireStruct(err) == nil {
+		var e *xrpc.Error
+		if !errors.As(err, &e) { // the operator may read what is wrong
+			return &xrpc.Error{Status: 502, Name: "MigrationFailed", Message: err.Error(), Err: err}
+		}
+	}
+	return err
+}
