@@ -21,9 +21,9 @@ type Store interface {
 	LastSeq() int64
 	// OldestSeq returns the oldest seq that is kept, 0 when none is.
 	OldestSeq(ctx context.Context) (int64, error)
-	// Events returns at most limit events with seq > after in order, and stops after maxBytes of frames, but
-	// returns one event at least if there is one.
-	Events(ctx context.Context, after int64, limit, maxBytes int) ([]store.StoredEvent, error)
+	// Frames calls fn with at most limit events with seq > after in order, and stops after maxBytes of frames, but
+	// calls it for one event at least if there is one. A frame is valid until fn returns.
+	Frames(ctx context.Context, after int64, limit, maxBytes int, fn func(seq int64, f store.PackedFrame) error) error
 	// PruneEvents deletes events older than before in small transactions, but never the newest one.
 	PruneEvents(ctx context.Context, before time.Time) (int64, error)
 }
@@ -299,7 +299,7 @@ func (f *Firehose) Stats() Stats {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for s := range f.subs {
-		c := Consumer{IP: s.ip, UserAgent: s.agent, Since: s.since, Cursor: s.cursor.Load(), Frames: s.frames.Load()}
+		c := Consumer{IP: s.ip, UserAgent: s.agent, Since: s.since, Cursor: s.cursor.Load(), Frames: s.sent.Load()}
 		c.Lag = time.Duration(max(0, st.LastSeq-c.Cursor)) * time.Microsecond
 		st.Consumers = append(st.Consumers, c)
 	}

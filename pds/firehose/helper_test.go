@@ -50,18 +50,21 @@ func (t *table) OldestSeq(context.Context) (int64, error) {
 	return t.events[0].Seq, nil
 }
 
-func (t *table) Events(_ context.Context, after int64, limit, maxBytes int) ([]store.StoredEvent, error) {
+func (t *table) Frames(_ context.Context, after int64, limit, maxBytes int, fn func(int64, store.PackedFrame) error) error {
 	t.mu.Lock()
-	defer t.mu.Unlock()
-	var page []store.StoredEvent
+	page := t.events[t.search(after):]
+	t.mu.Unlock()
 	size := 0
-	for _, e := range t.events[t.search(after):] {
-		if len(page) >= limit || size >= maxBytes {
+	for i, e := range page {
+		if i >= limit || size >= maxBytes {
 			break
 		}
-		page, size = append(page, e), size+len(e.Frame)
+		if err := fn(e.Seq, e.Frame); err != nil {
+			return err
+		}
+		size += len(e.Frame)
 	}
-	return page, nil
+	return nil
 }
 
 func (t *table) search(after int64) int {

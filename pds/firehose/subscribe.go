@@ -14,6 +14,7 @@ import (
 	"github.com/coder/websocket"
 
 	"perch/pds/event"
+	"perch/pds/store"
 )
 
 // maxClientMessage bounds what a consumer may send in one message. It is ignored anyway.
@@ -197,8 +198,12 @@ func (f *Firehose) position(ctx context.Context, c int64) (start int64, info []b
 	last := max(f.ring.lastSeq(), f.opt.Store.LastSeq())
 	if c > last {
 		// A page can show an event just before it is announced; anything else is from another life of this server.
-		newer, err := f.opt.Store.Events(ctx, c-1, 1, 1)
-		if err == nil && len(newer) == 0 {
+		there := false
+		err := f.opt.Store.Frames(ctx, c-1, 1, 1, func(int64, store.PackedFrame) error {
+			there = true
+			return nil
+		})
+		if err == nil && !there {
 			err = errFuture
 		}
 		return c, nil, err

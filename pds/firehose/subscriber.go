@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"os"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -38,7 +37,7 @@ type subscriber struct {
 	since time.Time
 
 	cursor atomic.Int64  // seq of the last event that was sent
-	frames atomic.Int64  // messages sent
+	sent   atomic.Int64  // messages sent
 	gone   chan struct{} // closed when the consumer closed or broke the connection
 
 	batch [][]byte   // scratch for what is about to be written
@@ -49,9 +48,10 @@ type subscriber struct {
 
 // page is a batch of messages made of table rows.
 type page struct {
-	from, last int64 // the cursor before it and the one after it
-	msgs       [][]byte
-	buf        []byte
+	from, last int64    // the cursor before it and the one after it
+	buf        []byte   // the messages, one after the other
+	ends       []int    // where each ends
+	msgs       [][]byte // the same, as they are written
 	err        error
 }
 
@@ -63,7 +63,7 @@ func (s *subscriber) serve(cursor *int64) {
 	s.bye(err)
 	_ = s.conn.CloseNow()
 	<-s.gone
-	log.Info("firehose consumer left", "reason", err, "cursor", s.cursor.Load(), "frames", s.frames.Load(),
+	log.Info("firehose consumer left", "reason", err, "cursor", s.cursor.Load(), "frames", s.sent.Load(),
 		"duration", s.hose.opt.Now().Sub(s.since))
 }
 
@@ -185,36 +185,37 @@ func (s *subscriber) readPage(p *page, cursor, after int64) *page {
 	if p == nil {
 		p = &page{}
 	}
-	p.from, p.last, p.msgs, p.buf = cursor, after, p.msgs[:0], p.buf[:0]
-	var events []store.StoredEvent
-	if events, p.err = s.events(cursor); p.err != nil || len(events) == 0 {
-		return p // none: the rest up to the ring was deleted, with an account
+	// Without any event, the rest up to the ring was deleted, with an account.
+	p.from, p.last, p.ends, p.buf = cursor, after, p.ends[:0], p.buf[:0]
+	p.err = s.frames(cursor, func(seq int64, f store.PackedFrame) error {
+		n, err := f.Len()
+		if err != nil {
+			return err
+		}
+		p.buf, err = f.AppendTo(appendHeader(p.buf, n))
+		p.ends, p.last = append(p.ends, len(p.buf)), seq
+		return err
+	})
+	p.msgs = p.msgs[:0]
+	start := 0
+	for _, end := range p.ends { // only now, because the buffer moves while it grows
+		p.msgs = append(p.msgs, p.buf[start:end:end])
+		start = end
 	}
-	size := 0
-	for _, e := range events {
-		size += len(e.Frame) + maxHeader
-	}
-	p.buf = slices.Grow(p.buf, size)
-	for _, e := range events {
-		at := len(p.buf)
-		p.buf = appendMessage(p.buf, e.Frame)
-		p.msgs = append(p.msgs, p.buf[at:len(p.buf):len(p.buf)])
-	}
-	p.last = events[len(events)-1].Seq
 	return p
 }
 
-// events reads one page, when there is a place to read.
-func (s *subscriber) events(cursor int64) ([]store.StoredEvent, error) {
+// frames reads one page, when there is a place to read.
+func (s *subscriber) frames(cursor int64, fn func(int64, store.PackedFrame) error) error {
 	select {
 	case s.hose.readers <- struct{}{}:
 	case <-s.gone:
-		return nil, errGone
+		return errGone
 	case <-s.hose.ctx.Done():
-		return nil, errShutdown
+		return errShutdown
 	}
 	defer func() { <-s.hose.readers }()
-	return s.hose.opt.Store.Events(s.hose.ctx, cursor, maxPage, maxBatchBytes)
+	return s.hose.opt.Store.Frames(s.hose.ctx, cursor, maxPage, maxBatchBytes, fn)
 }
 
 // checkWindow is called after a page was read: events after the cursor may have been pruned before. seq counts
@@ -253,7 +254,7 @@ func (s *subscriber) write(msgs [][]byte) error {
 		s.cut = append([]byte(nil), cut...)
 		return s.writeError(err)
 	}
-	s.frames.Add(int64(n))
+	s.sent.Add(int64(n))
 	s.hose.counts.frames.Add(int64(n))
 	s.hose.counts.bytes.Add(int64(size))
 	if time.Since(begin) > slowWrite {

@@ -255,15 +255,18 @@ func (w *wire) ping() error {
 
 // appendMessage appends frame as one unmasked binary websocket message.
 func appendMessage(dst, frame []byte) []byte {
-	switch n := len(frame); {
+	return append(appendHeader(dst, len(frame)), frame...)
+}
+
+// appendHeader appends what stands before the n bytes of a frame.
+func appendHeader(dst []byte, n int) []byte {
+	switch {
 	case n < 126:
-		dst = append(dst, opBinary, byte(n))
+		return append(dst, opBinary, byte(n))
 	case n < 1<<16:
-		dst = binary.BigEndian.AppendUint16(append(dst, opBinary, 126), uint16(n))
-	default:
-		dst = binary.BigEndian.AppendUint64(append(dst, opBinary, 127), uint64(n))
+		return binary.BigEndian.AppendUint16(append(dst, opBinary, 126), uint16(n))
 	}
-	return append(dst, frame...)
+	return binary.BigEndian.AppendUint64(append(dst, opBinary, 127), uint64(n))
 }
 
 // maxHeader is the longest header appendMessage writes.

@@ -59,6 +59,34 @@ func (s *Store) OldestSeq(ctx context.Context) (int64, error) {
 	return first.Int64, err
 }
 
+// Frames calls fn with the events after the given seq in order: at most limit of them, and no more once their frames come to maxBytes, but with one at
+// least if there is any. A frame is valid until fn returns. It is what a subscriber that catches up is sent, and made to cost little.
+func (s *Store) Frames(ctx context.Context, after int64, limit, maxBytes int, fn func(seq int64, f PackedFrame) error) error {
+	rows, err := s.read.query(ctx, "SELECT seq, frame FROM event WHERE seq > ? ORDER BY seq LIMIT ?", after, limit)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	var seq int64
+	var stored sql.RawBytes
+	dest := []any{&seq, &stored} // once: each call would make it anew
+	for size := 0; size < maxBytes && rows.Next(); {
+		if err := rows.Scan(dest...); err != nil {
+			return err
+		}
+		f := PackedFrame(stored)
+		n, err := f.Len()
+		if err == nil {
+			err = fn(seq, f)
+		}
+		if err != nil {
+			return fmt.Errorf("event %d: %w", seq, err)
+		}
+		size += n
+	}
+	return rows.Err()
+}
+
 // Events returns the events after the given seq in order: at most limit of them, and no more once their frames come to maxBytes. It
 // returns at least one if there is any.
 func (s *Store) Events(ctx context.Context, after int64, limit, maxBytes int) ([]StoredEvent, error) {

@@ -32,20 +32,42 @@ func packFrame(dst, frame []byte) []byte {
 	return append(dst, framePacked)[:len(dst)+1+len(packed)]
 }
 
-// unpackFrame returns the frame of a stored form, in memory of its own.
-func unpackFrame(stored []byte) ([]byte, error) {
-	if len(stored) == 0 || stored[0] != framePacked {
-		return slices.Clone(stored), nil
+// PackedFrame is a frame in the form in which it is stored.
+type PackedFrame []byte
+
+func (f PackedFrame) packed() bool { return len(f) > 0 && f[0] == framePacked }
+
+// Len is the length of the frame in bytes.
+func (f PackedFrame) Len() (int, error) {
+	if !f.packed() {
+		return len(f), nil
 	}
-	switch n, err := s2.DecodedLen(stored[1:]); {
+	n, err := s2.DecodedLen(f[1:])
+	switch {
 	case err != nil:
-		return nil, fmt.Errorf("%w: %w", errPackedFrame, err)
+		return 0, fmt.Errorf("%w: %w", errPackedFrame, err)
 	case n > event.MaxFrame:
-		return nil, fmt.Errorf("%w: %d bytes", errPackedFrame, n)
+		return 0, fmt.Errorf("%w: %d bytes", errPackedFrame, n)
 	}
-	frame, err := s2.Decode(nil, stored[1:])
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errPackedFrame, err)
-	}
-	return frame, nil
+	return n, nil
 }
+
+// AppendTo appends the frame to dst.
+func (f PackedFrame) AppendTo(dst []byte) ([]byte, error) {
+	if !f.packed() {
+		return append(dst, f...), nil
+	}
+	n, err := f.Len()
+	if err != nil {
+		return dst, err
+	}
+	at := len(dst)
+	dst = slices.Grow(dst, n)[:at+n]
+	if _, err := s2.Decode(dst[at:], f[1:]); err != nil {
+		return dst[:at], fmt.Errorf("%w: %w", errPackedFrame, err)
+	}
+	return dst, nil
+}
+
+// unpackFrame returns the frame of a stored form, in memory of its own.
+func unpackFrame(stored []byte) ([]byte, error) { return PackedFrame(stored).AppendTo(nil) }
