@@ -242,7 +242,15 @@ func (h migrationHere) Delete(ctx context.Context, id store.AccountID) error {
 	if acct.Announced() {
 		return errors.New("the account has been active here")
 	}
-	return h.endAccount(ctx, acct)
+	if err := h.endAccount(ctx, acct); err != nil {
+		return err
+	}
+	// There is a job that clears up; doing it now as well lets the move begin anew at once.
+	payload, err := json.Marshal(deleteAccountJob{Account: id})
+	if err != nil {
+		return err
+	}
+	return h.deleteAccountData(ctx, string(payload))
 }
 
 // storeAccountWith is storeAccount with something else in the same transaction.

@@ -41,6 +41,15 @@ type MigrateRequest struct {
 // Migration is how a move to this server stands.
 type Migration = migrate.Status
 
+// What a Migration waits for, in its Needs.
+const (
+	MigrationNeedsBegin    = migrate.NeedsBegin
+	MigrationNeedsFactor   = migrate.NeedsFactor
+	MigrationNeedsSignIn   = migrate.NeedsSignIn
+	MigrationNeedsCode     = migrate.NeedsCode
+	MigrationNeedsDocument = migrate.NeedsDocument
+)
+
 // MigrateAnswer is how the account's move stands, or for MigrateList all of them.
 type MigrateAnswer struct {
 	Found      bool         `json:"found"`

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"regexp"
 	"strconv"
 	"syscall"
 	"testing"
@@ -18,12 +19,12 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"perch": main})
 }
 
-// Each script under testdata is a session at the shell. $PORT and $PLCPORT are free.
+// Each script under testdata is a session at the shell. $PORT, $PORT2 and $PLCPORT are free.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
 		Setup: func(e *testscript.Env) error {
-			for _, name := range []string{"PORT", "PLCPORT"} {
+			for _, name := range []string{"PORT", "PORT2", "PLCPORT"} {
 				port, err := freePort()
 				if err != nil {
 					return err
@@ -42,6 +43,7 @@ func TestScripts(t *testing.T) {
 			"copy":    copyTree,
 			"sql":     runSQL,
 			"remove":  removeFiles,
+			"capture": capture,
 		},
 	})
 }
@@ -91,6 +93,18 @@ func answers(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	ts.Fatalf("%s: %s", args[0], last)
+}
+
+// capture NAME REGEX: sets a variable to what the regular expression finds in the last output.
+func capture(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: capture NAME REGEX")
+	}
+	found := regexp.MustCompile(args[1]).FindString(ts.ReadFile("stdout"))
+	if found == "" {
+		ts.Fatalf("%s is not in the output", args[1])
+	}
+	ts.Setenv(args[0], found)
 }
 
 // signal NAME: sends SIGTERM or SIGINT to all background commands.

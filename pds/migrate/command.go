@@ -43,7 +43,7 @@ func (m *Manager) Begin(ctx context.Context, in Begin) (*Status, error) {
 	case err == nil && mv.State != StateAccount:
 		return m.status(ctx, mv)
 	case err == nil:
-		m.endSession(ctx, m.host(mv)) // of an attempt that was cut off
+		m.endSession(ctx, m.impatient(mv)) // of an attempt that was cut off
 	case !errors.Is(err, store.ErrNotFound):
 		return nil, err
 	}
@@ -65,6 +65,18 @@ func (m *Manager) Begin(ctx context.Context, in Begin) (*Status, error) {
 	return m.begin(ctx, mv, in)
 }
 
+// Somebody waits for the answer to a command, so not every host can be given all the time that it would like.
+const (
+	commandPatience = 10 * time.Second
+	commandTries    = 4
+)
+
+func (m *Manager) impatient(mv *move) *host {
+	h := m.host(mv)
+	h.patience, h.tries = commandPatience, commandTries
+	return h
+}
+
 // loginName is by what the old host knows the account: the handle that was given, or the document's.
 func loginName(given syntax.AtIdentifier, did syntax.DID, handle func() (syntax.Handle, bool)) string {
 	if given.IsHandle() {
@@ -80,7 +92,7 @@ func (m *Manager) begin(ctx context.Context, mv *move, in Begin) (*Status, error
 	if in.Handle == "" {
 		return nil, fmt.Errorf("%w: the DID document names no handle; give one for here", ErrHandle)
 	}
-	h := m.host(mv)
+	h := m.impatient(mv)
 	if err := m.checkHandle(ctx, mv, h, in); err != nil {
 		return nil, err
 	}
@@ -200,7 +212,7 @@ func (m *Manager) SignIn(ctx context.Context, did syntax.DID, password, code str
 		if mv.State == StateAccount || mv.State == StateDone || mv.State == StateAbandoning {
 			return ErrState
 		}
-		if _, needs, err = m.signIn(ctx, mv, m.host(mv), password, code); err == nil && needs == "" {
+		if _, needs, err = m.signIn(ctx, mv, m.impatient(mv), password, code); err == nil && needs == "" {
 			mv.Needs, mv.Error = "", ""
 		}
 		return err
@@ -217,7 +229,7 @@ func (m *Manager) Confirm(ctx context.Context, did syntax.DID, code string) (*St
 		if mv.State != StateCode {
 			return ErrState
 		}
-		h := m.host(mv)
+		h := m.impatient(mv)
 		in, err := m.credentials(ctx, mv, h)
 		if err != nil {
 			return err
@@ -293,7 +305,7 @@ func (m *Manager) Resend(ctx context.Context, did syntax.DID) (*Status, error) {
 			return ErrState
 		}
 		mv.Error = ""
-		return m.host(mv).json(ctx, call{method: requestSignature, post: true, token: accessToken}, nil)
+		return m.impatient(mv).json(ctx, call{method: requestSignature, post: true, token: accessToken}, nil)
 	})
 }
 

@@ -48,6 +48,8 @@ type host struct {
 	retry   Backoff
 	tries   int
 	session session
+
+	patience time.Duration // of somebody who waits for the answer; 0: there is all the time
 }
 
 // call is one request to the old host.
@@ -106,11 +108,9 @@ func (h *host) do(ctx context.Context, c call, read func(*http.Response) error) 
 				return err
 			}
 			continue
-		case errors.As(err, &refused) && refused.expired() && c.token == accessToken:
-			return fmt.Errorf("%w: %w", errSignIn, err)
 		case errors.As(err, &refused) && refused.final():
 			return err
-		case errors.Is(err, errOurs), c.once && !errors.As(err, &refused):
+		case errors.Is(err, errWait), c.once && !errors.As(err, &refused):
 			return err
 		}
 		// Waiting because the host asks for it is no failure; the pacer does it.
@@ -125,9 +125,6 @@ func (h *host) do(ctx context.Context, c call, read func(*http.Response) error) 
 	}
 }
 
-// errOurs marks faults of this side, which asking the old host again does not mend.
-var errOurs = errors.New("this server")
-
 // final tells that the answer will be the same next time.
 func (e *HostError) final() bool {
 	return e.Status != http.StatusTooManyRequests && (e.Status < 500 || e.Status == http.StatusNotImplemented)
@@ -139,7 +136,7 @@ func (e *HostError) expired() bool {
 }
 
 func (h *host) try(ctx context.Context, c call, t tokens, read func(*http.Response) error) error {
-	leave, err := h.pace.enter(ctx)
+	leave, err := h.pace.enter(ctx, c.method, h.patience)
 	if err != nil {
 		return err
 	}
@@ -157,7 +154,7 @@ func (h *host) try(ctx context.Context, c call, t tokens, read func(*http.Respon
 		return silence(ctx, fmt.Errorf("%s: %w", c.method, err))
 	}
 	defer resp.Body.Close()
-	h.pace.observe(resp)
+	h.pace.observe(c.method, resp)
 	resp.Body = &watched{resp.Body, watch}
 	if resp.StatusCode != http.StatusOK {
 		return hostError(c.method, resp)

@@ -2,6 +2,8 @@ package migrate
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net/http"
 	"strconv"
 	"sync"
@@ -20,37 +22,44 @@ type pacer struct {
 	slots chan struct{}
 
 	mu    sync.Mutex
-	until time.Time // guarded by mu
+	until map[string]time.Time // by method, because each has limits of its own. Guarded by mu
 }
 
 func newPacer(now func() time.Time) *pacer {
-	return &pacer{now: now, slots: make(chan struct{}, hostParallel)}
+	return &pacer{now: now, slots: make(chan struct{}, hostParallel), until: make(map[string]time.Time)}
 }
 
-// enter waits for a slot and for the end of a pause. leave must be called when the answer has been read.
-func (p *pacer) enter(ctx context.Context) (leave func(), err error) {
+// errWait says that the host wants more time than somebody who waits for the answer has.
+var errWait = errors.New("the old host takes no more requests of this kind for now")
+
+// enter waits for the end of a pause and for a slot. leave must be called when the answer has been read. With a patience above 0 it waits no longer than that
+// for a pause to end, and returns errWait.
+func (p *pacer) enter(ctx context.Context, method string, patience time.Duration) (leave func(), err error) {
+	for {
+		p.mu.Lock()
+		wait := p.until[method].Sub(p.now())
+		p.mu.Unlock()
+		if wait <= 0 {
+			break
+		}
+		if patience > 0 && wait > patience {
+			return nil, fmt.Errorf("%w: %s again in %s", errWait, method, wait.Round(time.Second))
+		}
+		if err := sleep(ctx, wait); err != nil {
+			return nil, err
+		}
+	}
 	select {
 	case p.slots <- struct{}{}:
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	for {
-		p.mu.Lock()
-		wait := p.until.Sub(p.now())
-		p.mu.Unlock()
-		if wait <= 0 {
-			return func() { <-p.slots }, nil
-		}
-		if err := sleep(ctx, wait); err != nil {
-			<-p.slots
-			return nil, err
-		}
-	}
+	return func() { <-p.slots }, nil
 }
 
-// observe reads what an answer says of the host's limits. At 429, and when the requests that are left are no more than may be under way, nobody asks again
-// before the time that the host gives.
-func (p *pacer) observe(resp *http.Response) {
+// observe reads what an answer says of the host's limits. At 429, and when no request is left, nobody asks for the method again before the time that the host
+// gives.
+func (p *pacer) observe(method string, resp *http.Response) {
 	h, hold := resp.Header, time.Duration(0)
 	if resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode == http.StatusServiceUnavailable {
 		hold = p.retryAfter(h)
@@ -60,7 +69,7 @@ func (p *pacer) observe(resp *http.Response) {
 		if hold == 0 && resp.StatusCode == http.StatusTooManyRequests {
 			hold = defaultHold
 		}
-	} else if left, err := strconv.Atoi(h.Get("RateLimit-Remaining")); err == nil && left < hostParallel {
+	} else if left, err := strconv.Atoi(h.Get("RateLimit-Remaining")); err == nil && left == 0 {
 		hold = p.reset(h)
 	}
 	if hold <= 0 {
@@ -68,8 +77,8 @@ func (p *pacer) observe(resp *http.Response) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if until := p.now().Add(min(hold, maxHold)); until.After(p.until) {
-		p.until = until
+	if until := p.now().Add(min(hold, maxHold)); until.After(p.until[method]) {
+		p.until[method] = until
 	}
 }
 

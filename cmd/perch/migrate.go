@@ -1,0 +1,281 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/urfave/cli/v3"
+
+	"perch/pds"
+)
+
+// migratePoll is how often the server is asked how a move stands.
+const migratePoll = time.Second
+
+func (p *program) migrateCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "migrate",
+		Usage: "move accounts to the running server",
+		Commands: []*cli.Command{
+			{
+				Name:      "in",
+				Usage:     "move an account here from the server where it lives",
+				ArgsUsage: "ACCOUNT",
+				Description: "Asks for the password there, the code of a second factor if there is one, and a new password for here. The running server fetches posts,\n" +
+					"pictures and settings, and compares both sides. Then the old server mails a code, and with that the account is moved. Until then --abandon\n" +
+					"takes everything back. The server goes on when this command is interrupted; called again, it shows how far it has come.\n" +
+					"ACCOUNT is a handle or a DID. Answers may also come from the input, one a line.",
+				Flags: []cli.Flag{
+					serverFlag,
+					&cli.StringFlag{Name: "handle", Usage: "the `HANDLE` that the account will have here (default: the one that it has)"},
+					&cli.StringFlag{Name: "email", Usage: "its e-mail `ADDRESS` here (default: the one that the old server knows)"},
+					&cli.BoolFlag{Name: "abandon", Usage: "give the move up"},
+					&cli.BoolFlag{Name: "status", Usage: "only show how it stands"},
+				},
+				Action: p.migrateIn,
+			},
+			{Name: "list", Usage: "list all moves", Flags: []cli.Flag{serverFlag}, Action: p.migrateList},
+		},
+	}
+}
+
+// mover leads one move through its questions.
+type mover struct {
+	*prompter
+	server *client
+	base   pds.MigrateRequest
+	from   progressMark
+	shown  string
+}
+
+// progressMark is what progress is measured from.
+type progressMark struct {
+	at    time.Time
+	blobs int64
+}
+
+func (p *program) migrateIn(ctx context.Context, c *cli.Command) error {
+	server, err := p.client(ctx, c)
+	if err != nil {
+		return err
+	}
+	m := &mover{prompter: p.prompter(), server: server}
+	m.base = pds.MigrateRequest{Account: strings.TrimPrefix(c.Args().First(), "@"), Handle: c.String("handle"), Email: c.String("email")}
+	switch {
+	case c.Bool("abandon"):
+		return m.abandon(ctx)
+	case c.Bool("status"):
+		out, err := m.send(ctx, pds.MigrateShow, pds.MigrateRequest{})
+		if err == nil && !out.Found {
+			err = fmt.Errorf("no move of %s has begun", m.base.Account)
+		}
+		if err != nil {
+			return err
+		}
+		return p.showMoves(out.Migration)
+	}
+	err = m.run(ctx)
+	switch {
+	case errors.Is(err, errNoAnswer):
+		return fmt.Errorf("%w: nothing is lost; call this again to go on", err)
+	case ctx.Err() != nil:
+		return errors.New("interrupted; the server goes on. Call this again to see how it stands")
+	}
+	return err
+}
+
+// abandon returns when nothing is left of the move.
+func (m *mover) abandon(ctx context.Context) error {
+	out, err := m.send(ctx, pds.MigrateAbandon, pds.MigrateRequest{})
+	if err == nil && out.Migration != nil {
+		m.base.Account = out.Migration.DID.String() // its handle may not resolve
+	}
+	for err == nil && out.Found {
+		select {
+		case <-ctx.Done():
+			return errors.New("interrupted; the server goes on with giving up")
+		case <-time.After(migratePoll / 4):
+			out, err = m.send(ctx, pds.MigrateShow, pds.MigrateRequest{})
+		}
+	}
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(m.p.stdout, "given up: the account and its data here are deleted, and nothing has changed at the old server")
+	return nil
+}
+
+// send asks the server for an action, with what more holds.
+func (m *mover) send(ctx context.Context, action string, more pds.MigrateRequest) (out pds.MigrateAnswer, err error) {
+	in := m.base
+	in.Action, in.Password, in.Code, in.NewPassword = action, more.Password, more.Code, more.NewPassword
+	return out, m.server.postTo(ctx, pds.MigratePath, in, &out)
+}
+
+func (m *mover) run(ctx context.Context) error {
+	for {
+		out, err := m.send(ctx, pds.MigrateShow, pds.MigrateRequest{})
+		if err != nil {
+			return err
+		}
+		st := out.Migration
+		switch {
+		case !out.Found || st.Needs == pds.MigrationNeedsBegin:
+			err = m.begin(ctx)
+		case st.Report != nil:
+			return m.report(st)
+		case st.Needs == pds.MigrationNeedsSignIn:
+			m.line("The old server has ended the session.")
+			err = m.signIn(ctx, pds.MigrateSignIn, pds.MigrateRequest{})
+		case st.Needs == pds.MigrationNeedsCode:
+			err = m.code(ctx, st)
+		default:
+			m.progress(st)
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(migratePoll):
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (m *mover) begin(ctx context.Context) error {
+	fresh, err := m.secret("New password for the account here:")
+	if err != nil {
+		return err
+	}
+	return m.signIn(ctx, pds.MigrateBegin, pds.MigrateRequest{NewPassword: fresh})
+}
+
+// signIn asks for the password at the old server, and for the code of a second factor if it wants one.
+func (m *mover) signIn(ctx context.Context, action string, in pds.MigrateRequest) (err error) {
+	if in.Password, err = m.secret("Password of " + m.base.Account + " at the old server:"); err != nil {
+		return err
+	}
+	out, err := m.send(ctx, action, in)
+	if err != nil || out.Migration == nil || out.Migration.Needs != pds.MigrationNeedsFactor {
+		return err
+	}
+	if in.Code, err = m.ask("Code of the second factor (by e-mail or from the app):"); err != nil {
+		return err
+	}
+	_, err = m.send(ctx, action, in)
+	return err
+}
+
+// code asks for the mailed code until the old server takes one.
+func (m *mover) code(ctx context.Context, st *pds.Migration) error {
+	m.line(fmt.Sprintf("%d records and %d of %d blobs are here, the same as at %s.", st.Records, st.BlobsHere, st.Blobs, st.Host))
+	for _, l := range st.Lost {
+		m.line(fmt.Sprintf("Not to be had: blob %s: %s", l.CID, l.Reason))
+	}
+	if st.Error != "" {
+		m.line(st.Error)
+	}
+	m.line("The old server has mailed a code. With it the account is moved, for good. (\"resend\" asks for another, --abandon gives up.)")
+	for {
+		code, err := m.ask("Code from the mail:")
+		if err != nil {
+			return err
+		}
+		action := pds.MigrateCode
+		if code == "resend" {
+			action = pds.MigrateResend
+		}
+		_, err = m.send(ctx, action, pds.MigrateRequest{Code: code})
+		var refused *serverError
+		if errors.As(err, &refused) && refused.Status < 500 {
+			m.line(refused.Message)
+			continue
+		}
+		if err != nil || action == pds.MigrateCode {
+			return err
+		}
+	}
+}
+
+// progress shows how far the move has come: on a terminal in one line, else whenever there is something new.
+func (m *mover) progress(st *pds.Migration) {
+	text := fmt.Sprintf("%s: %d records, %d of %d blobs, %s", st.State, st.Records, st.BlobsHere, st.Blobs, size(st.RepoBytes+st.BlobBytes))
+	if left := m.left(st); left > 0 {
+		text += ", " + left.String() + " left"
+	}
+	if st.Needs == pds.MigrationNeedsDocument {
+		text = fmt.Sprintf("waiting for the DID document to name this server: %v", st.Document)
+	}
+	if st.Error != "" {
+		text += "; tries again: " + st.Error
+	}
+	if m.p.onTerminal() {
+		fmt.Fprintf(m.p.stderr, "\r\033[K%s", text)
+	} else if text != m.shown {
+		fmt.Fprintln(m.p.stderr, text)
+	}
+	m.shown = text
+}
+
+// left is how long the blobs will take that are not here yet, at the pace so far.
+func (m *mover) left(st *pds.Migration) time.Duration {
+	if m.from.at.IsZero() || st.BlobsHere < m.from.blobs {
+		m.from = progressMark{time.Now(), st.BlobsHere}
+	}
+	done, todo := st.BlobsHere-m.from.blobs, st.Blobs-st.BlobsHere
+	if done == 0 || todo <= 0 {
+		return 0
+	}
+	return (time.Since(m.from.at) / time.Duration(done) * time.Duration(todo)).Round(time.Second)
+}
+
+func (m *mover) line(text string) {
+	if m.shown != "" && m.p.onTerminal() {
+		fmt.Fprintln(m.p.stderr)
+	}
+	m.shown = ""
+	fmt.Fprintln(m.p.stderr, text)
+}
+
+func (m *mover) report(st *pds.Migration) error {
+	m.line("Done.")
+	r, w := st.Report, tabwriter.NewWriter(m.p.stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(w, "handle\t%s\ndid\t%s\nfrom\t%s\nrecords\t%d\nblobs\t%d (%s)\ntook\t%s\n",
+		st.Handle, st.DID, st.Host, r.Records, r.Blobs, size(r.BlobBytes), time.Duration(r.Seconds)*time.Second)
+	for _, l := range r.Lost {
+		fmt.Fprintf(w, "lost\tblob %s: %s\n", l.CID, l.Reason)
+	}
+	for _, n := range r.Notes {
+		fmt.Fprintf(w, "note\t%s\n", n)
+	}
+	return w.Flush()
+}
+
+func (p *program) migrateList(ctx context.Context, c *cli.Command) error {
+	server, err := p.client(ctx, c)
+	if err != nil {
+		return err
+	}
+	var out pds.MigrateAnswer
+	if err := server.postTo(ctx, pds.MigratePath, pds.MigrateRequest{Action: pds.MigrateList}, &out); err != nil {
+		return err
+	}
+	return p.showMoves(out.Migrations...)
+}
+
+func (p *program) showMoves(all ...*pds.Migration) error {
+	w := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
+	for _, st := range all {
+		waits := st.Error
+		if st.Needs != "" {
+			waits = "needs " + st.Needs
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%d records\t%d/%d blobs\t%s\n", st.Handle, st.DID, st.State, st.Records, st.BlobsHere, st.Blobs, waits)
+	}
+	return w.Flush()
+}
