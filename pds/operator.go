@@ -77,6 +77,7 @@ func (s *Server) operatorPages() {
 	s.mux.PageFunc(http.MethodPost, CodePath, operatorPage(s, s.operatorCode), xrpc.WithGlobalLimit())
 	s.mux.PageFunc(http.MethodPost, FactorPath, operatorPage(s, s.operatorFactor), xrpc.WithGlobalLimit())
 	s.mux.PageFunc(http.MethodPost, MigratePath, operatorPage(s, s.operatorMigrate), xrpc.WithGlobalLimit())
+	s.mux.PageFunc(http.MethodGet, ExportPath, s.operatorExport, xrpc.WithGlobalLimit())
 	s.mux.PageFunc(http.MethodGet, MailPath, operatorPage(s, s.operatorMail), xrpc.WithGlobalLimit())
 }
 

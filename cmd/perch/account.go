@@ -35,7 +35,7 @@ func (p *program) accountCommand() *cli.Command {
 			},
 			p.codeCommand(),
 			{Name: "list", Usage: "list all accounts", Flags: []cli.Flag{serverFlag}, Action: p.listAccounts},
-		}, p.adminCommands()...),
+		}, append(p.adminCommands(), p.exportCommands()...)...),
 	}
 }
 

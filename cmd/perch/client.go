@@ -108,11 +108,8 @@ func (c *client) do(ctx context.Context, method, path string, body []byte, out a
 		req.SetBasicAuth("admin", c.password)
 	}
 	res, err := http.DefaultClient.Do(req)
-	if errors.Is(err, syscall.ECONNREFUSED) {
-		return fmt.Errorf("%w at %s: start it with `perch serve`, or name another one with --server", errNoServer, c.origin)
-	}
 	if err != nil {
-		return err
+		return c.unreachable(err)
 	}
 	defer res.Body.Close()
 	answer, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
@@ -125,6 +122,19 @@ func (c *client) do(ctx context.Context, method, path string, body []byte, out a
 	if res.StatusCode == http.StatusOK {
 		return json.Unmarshal(answer, out)
 	}
+	return c.fault(res, answer)
+}
+
+// unreachable says what to do when no server answers.
+func (c *client) unreachable(err error) error {
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		return fmt.Errorf("%w at %s: start it with `perch serve`, or name another one with --server", errNoServer, c.origin)
+	}
+	return err
+}
+
+// fault reads a refusal.
+func (c *client) fault(res *http.Response, answer []byte) error {
 	fault := &serverError{Status: res.StatusCode}
 	if json.Unmarshal(answer, fault) != nil || fault.Name == "" {
 		return fmt.Errorf("%s answers %s, which no PDS would", c.origin, res.Status)
