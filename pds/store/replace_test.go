@@ -192,16 +192,19 @@ func TestReplaceResumes(t *testing.T) {
 			r.deactivate(t)
 			repl := r.replacementOf(t, "one", append(posts(0, 2500, "new"), create("b", "other"))...)
 			errCut, n := errors.New("cut"), 0
-			s.failAt = func(step string) error {
+			failAt := func(fn func(step string) error) { // set where the writer reads it
+				_ = s.Update(ctx, func(*Tx) error { s.failAt = fn; return nil })
+			}
+			failAt(func(step string) error {
 				if step == "chunk replaced" {
 					if n++; n > cut {
 						return errCut
 					}
 				}
 				return nil
-			}
+			})
 			_, err := s.Replace(ctx, repl)
-			s.failAt = nil
+			failAt(nil)
 			if cut == 3 {
 				if err != nil {
 					t.Fatal(err)
