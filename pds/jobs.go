@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -33,13 +34,20 @@ const (
 // A lane is kinds of jobs that are done one after the other. A mail server that does not answer holds up no deletion, and a large deletion no mail.
 type lane struct {
 	kinds []string
-	wake  chan struct{} // 1 deep: there is something to do before the next tick
+	do    map[string]func(ctx context.Context, payload string) error // by kind
+	wake  chan struct{}                                              // 1 deep: there is something to do before the next tick
 }
 
-func newLanes() []lane {
+// newLanes is the one table of all kinds of jobs: what does them, and beside which others.
+func (s *Server) newLanes() []lane {
 	var lanes []lane
-	for _, kinds := range [][]string{{store.JobDeleteBlob}, {jobDeleteAccount}, {store.JobMail, jobPasswordReset}} {
-		lanes = append(lanes, lane{kinds, make(chan struct{}, 1)})
+	for _, do := range []map[string]func(context.Context, string) error{
+		{store.JobDeleteBlob: s.deleteBlobBytes},
+		{jobDeleteAccount: s.deleteAccountData},
+		{store.JobMail: s.deliver, jobPasswordReset: s.mailPasswordReset},
+		{jobFinishImport: s.finishImport, jobFinishHandle: s.finishHandle},
+	} {
+		lanes = append(lanes, lane{slices.Sorted(maps.Keys(do)), do, make(chan struct{}, 1)})
 	}
 	return lanes
 }
@@ -134,19 +142,10 @@ func (s *Server) runJob(ctx context.Context, j store.Job) {
 }
 
 func (s *Server) doJob(ctx context.Context, j store.Job) error {
-	switch j.Kind {
-	case store.JobDeleteBlob:
-		return s.deleteBlobBytes(ctx, j.Payload)
-	case jobFinishImport:
-		return s.finishImport(ctx, j.Payload)
-	case jobFinishHandle:
-		return s.finishHandle(ctx, j.Payload)
-	case jobDeleteAccount:
-		return s.deleteAccountData(ctx, j.Payload)
-	case store.JobMail:
-		return s.deliver(ctx, j.Payload)
-	case jobPasswordReset:
-		return s.mailPasswordReset(ctx, j.Payload)
+	for _, l := range s.lanes {
+		if do := l.do[j.Kind]; do != nil {
+			return do(ctx, j.Payload)
+		}
 	}
 	return fmt.Errorf("no such kind of job: %s", j.Kind)
 }

@@ -207,7 +207,7 @@ func codeLimit() xrpc.Option {
 	return xrpc.WithRateLimit(xrpc.RateLimit{Points: 50, Window: 5 * time.Minute, Key: byAccount})
 }
 
-// statusLimit bounds how often an account can come and go, which costs all who follow the network (spec-checklist ACC-25).
+// statusLimit bounds how often an account can come and go, which costs all who follow the network.
 func statusLimit() xrpc.Option {
 	return xrpc.WithRateLimit(xrpc.RateLimit{Points: 30, Window: time.Hour, Key: byAccount})
 }

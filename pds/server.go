@@ -75,9 +75,9 @@ func New(ctx context.Context, cfg *Config, log *slog.Logger) (*Server, error) {
 		serviceDID: cfg.ServiceDID(),
 		clockID:    uint(rand.N(1 << 10)),
 		lexicons:   lexicons.Default(),
-		lanes:      newLanes(),
 		exports:    newExports(),
 	}
+	s.lanes = s.newLanes()
 	s.spellings = spellingsOf(s.lexicons)
 	s.tids = syntax.NewTIDClock(s.clockID)
 	box, err := s.openData(ctx)

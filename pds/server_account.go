@@ -3,6 +3,7 @@ package pds
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"time"
 
 	"github.com/bluesky-social/indigo/atproto/atcrypto"
@@ -114,7 +115,7 @@ func (s *Server) registerDID(ctx context.Context, res *account.Reservation, reco
 	}
 	var keys []string
 	for _, k := range []string{recoveryKey, s.cfg.RecoveryDIDKey, rotation.DIDKey()} {
-		if k != "" && (len(keys) == 0 || keys[len(keys)-1] != k) {
+		if k != "" && !slices.Contains(keys, k) {
 			keys = append(keys, k)
 		}
 	}

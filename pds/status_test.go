@@ -123,7 +123,7 @@ var methodClasses = map[string]class{
 	"com.atproto.sync.getHead":               repository,
 	"com.atproto.sync.getBlob":               repository,
 	"com.atproto.sync.listBlobs":             repository,
-	"com.atproto.sync.getRepoStatus":         open, // status and identity may be told (spec-checklist ACC-02)
+	"com.atproto.sync.getRepoStatus":         open, // status and identity may be told
 	"com.atproto.sync.listRepos":             open,
 	"com.atproto.sync.listReposByCollection": open,
 	"com.atproto.sync.subscribeRepos":        open,

@@ -22,7 +22,7 @@ var (
 	ErrDIDTaken = errors.New("DID has an account here already")
 )
 
-// The hosting status of an account that is not active (spec-checklist ACC-01).
+// The hosting status of an account that is not active.
 const (
 	StatusTakendown   = "takendown"
 	StatusSuspended   = "suspended"
