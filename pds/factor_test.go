@@ -102,13 +102,14 @@ func TestTOTPSignIn(t *testing.T) {
 	n.signInWith(t, c.handle, "alice-password", "").ok() // not in force yet
 	_, a := n.factor(t, FactorRequest{Account: c.handle, Action: FactorConfirm, Code: "000000"})
 	a.fails(400, "InvalidToken")
-	confirmed, _ := n.factor(t, FactorRequest{Account: c.handle, Action: FactorConfirm, Code: totpNow(t, setup.Secret)})
+	code := totpNow(t, setup.Secret)
+	confirmed, _ := n.factor(t, FactorRequest{Account: c.handle, Action: FactorConfirm, Code: code})
 	if !confirmed.TOTP || len(confirmed.RecoveryCodes) != confirmed.CodesLeft || confirmed.CodesLeft == 0 {
 		t.Fatalf("confirmed %+v", confirmed)
 	}
 	n.signInWith(t, c.handle, "alice-password", "").fails(401, "AuthFactorTokenRequired")
 	n.signInWith(t, c.handle, "wrong-password", confirmed.RecoveryCodes[0]).fails(401, "AuthenticationRequired")
-	n.signInWith(t, c.handle, "alice-password", totpNow(t, setup.Secret)).fails(400, "InvalidToken") // used when it was confirmed
+	n.signInWith(t, c.handle, "alice-password", code).fails(400, "InvalidToken") // used when it was confirmed
 	n.signInWith(t, c.handle, "alice-password", confirmed.RecoveryCodes[0]).ok()
 	n.signInWith(t, c.handle, "alice-password", confirmed.RecoveryCodes[0]).fails(400, "InvalidToken")
 	n.signInWith(t, c.handle, app, "").ok()
