@@ -45,7 +45,7 @@ func (s *Server) newLanes() []lane {
 		{store.JobDeleteBlob: s.deleteBlobBytes},
 		{jobDeleteAccount: s.deleteAccountData},
 		{store.JobMail: s.deliver, jobPasswordReset: s.mailPasswordReset},
-		{jobFinishImport: s.finishImport, jobFinishHandle: s.finishHandle},
+		{jobFinishImport: s.finishImport, jobFinishHandle: s.finishHandle, jobGiveUpDID: s.giveUpDID},
 	} {
 		lanes = append(lanes, lane{slices.Sorted(maps.Keys(do)), do, make(chan struct{}, 1)})
 	}

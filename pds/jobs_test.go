@@ -11,7 +11,7 @@ import (
 // TestEveryJobHasALane: a job whose kind no lane takes would wait for ever, such as one that finishes an import after a crash.
 func TestEveryJobHasALane(t *testing.T) {
 	s := &Server{}
-	for _, kind := range []string{store.JobDeleteBlob, store.JobMail, jobDeleteAccount, jobPasswordReset, jobFinishImport, jobFinishHandle} {
+	for _, kind := range []string{store.JobDeleteBlob, store.JobMail, jobDeleteAccount, jobPasswordReset, jobFinishImport, jobFinishHandle, jobGiveUpDID} {
 		n := 0
 		for _, l := range s.newLanes() {
 			if slices.Contains(l.kinds, kind) && l.do[kind] != nil {

@@ -54,6 +54,7 @@ type Server struct {
 	auth        *auth.Verifier
 	identity    *identity.Resolver
 	plc         *plc.Client
+	makingDIDs  sync.Map // of DIDs whose accounts are just being made; see makeAccount
 	rotationKey atcrypto.PrivateKey
 	lexicons    *lexicons.Catalog
 	spellings   map[string]string // methods of the catalog by their name in lower case

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"slices"
-	"time"
 
 	"github.com/bluesky-social/indigo/atproto/atcrypto"
 	"github.com/bluesky-social/indigo/atproto/syntax"
@@ -13,9 +12,6 @@ import (
 	"perch/pds/account"
 	"perch/xrpc"
 )
-
-// plcCleanupTimeout bounds the tombstone of a DID whose account could not be stored.
-const plcCleanupTimeout = 10 * time.Second
 
 type describeServerOutput struct {
 	DID                       syntax.DID       `json:"did"`
@@ -69,8 +65,8 @@ type createAccountOutput struct {
 }
 
 // createAccount makes a new did:plc account, or the account of somebody who moves here and brings a DID. For a new one everything that can be refused is
-// checked first, then the DID is registered, and then account, repository, events and session are stored in one transaction. If that last step is
-// refused, the DID is given up again.
+// checked first, then the DID is registered, and then account, repository, events and session are stored in one transaction. If that comes to nothing, the
+// DID is given up again, should there be one.
 func (s *Server) createAccount(ctx context.Context, in *createAccountInput) (*createAccountOutput, error) {
 	if len(in.PLCOp) > 0 {
 		return nil, xrpc.InvalidRequest(`Unsupported input: "plcOp". Send it to submitPlcOperation once the account is made`)
@@ -90,28 +86,27 @@ func (s *Server) createAccount(ctx context.Context, in *createAccountInput) (*cr
 		return nil, err
 	}
 	defer res.Release()
-	did, op, err := s.registerDID(ctx, res, in.RecoveryKey)
+	op, err := s.genesis(res, in.RecoveryKey)
 	if err != nil {
 		return nil, err
 	}
-	session, err := s.storeAccount(ctx, res, did)
+	session, err := s.makeAccount(ctx, res, op)
 	if err != nil {
-		s.giveUpDID(did, op)
 		return nil, err
 	}
 	s.relay.Notify()
 	return s.createdAccount(ctx, session)
 }
 
-// registerDID sends the genesis operation to the PLC directory: the owner's recovery key first, the operator's next, the server's last.
-func (s *Server) registerDID(ctx context.Context, res *account.Reservation, recoveryKey string) (syntax.DID, plc.Operation, error) {
+// genesis is the operation that makes the DID: the owner's recovery key first, the operator's next, the server's last.
+func (s *Server) genesis(res *account.Reservation, recoveryKey string) (plc.Operation, error) {
 	signing, err := res.SigningKey.PublicKey()
 	if err != nil {
-		return "", plc.Operation{}, err
+		return plc.Operation{}, err
 	}
 	rotation, err := s.rotationKey.PublicKey()
 	if err != nil {
-		return "", plc.Operation{}, err
+		return plc.Operation{}, err
 	}
 	var keys []string
 	for _, k := range []string{recoveryKey, s.cfg.RecoveryDIDKey, rotation.DIDKey()} {
@@ -119,37 +114,12 @@ func (s *Server) registerDID(ctx context.Context, res *account.Reservation, reco
 			keys = append(keys, k)
 		}
 	}
-	op, err := plc.Sign(plc.Genesis(keys, signing.DIDKey(), res.Handle, s.cfg.PublicURL()), s.rotationKey)
-	if err != nil {
-		return "", plc.Operation{}, err
-	}
-	did, err := plc.DIDOf(op)
-	if err != nil {
-		return "", plc.Operation{}, err
-	}
-	// A client that goes now must not leave open whether the DID was made.
-	return did, op, s.plc.Submit(context.WithoutCancel(ctx), did, op)
+	return plc.Sign(plc.Genesis(keys, signing.DIDKey(), res.Handle, s.cfg.PublicURL()), s.rotationKey)
 }
 
 // storeAccount stores the account with its empty repository and the events that announce it.
 func (s *Server) storeAccount(ctx context.Context, res *account.Reservation, did syntax.DID) (account.Session, error) {
 	return s.storeAccountWith(ctx, res, did, nil)
-}
-
-// giveUpDID tombstones a DID that this server made a moment ago and for which no account came to be. The client may have gone by now.
-func (s *Server) giveUpDID(did syntax.DID, genesis plc.Operation) {
-	ctx, cancel := context.WithTimeout(context.Background(), plcCleanupTimeout)
-	defer cancel()
-	prev, err := genesis.CID()
-	if err == nil {
-		var op plc.Operation
-		if op, err = plc.Sign(plc.Tombstone(prev), s.rotationKey); err == nil {
-			err = s.plc.Submit(ctx, did, op)
-		}
-	}
-	if err != nil {
-		s.log.ErrorContext(ctx, "a DID without an account is left over", "did", did, "err", err)
-	}
 }
 
 func (s *Server) createdAccount(ctx context.Context, session account.Session) (*createAccountOutput, error) {
