@@ -11,7 +11,7 @@ import (
 // allowedImports is the architecture: which of our packages each package may import. ARCHITECTURE.md shows it as a picture.
 var allowedImports = map[string][]string{
 	"cmd/perch":         {"pds", "pds/adopt", "pds/seal", "pds/store"},
-	"pds":               {"identity", "identity/plc", "lexicons", "pds/account", "pds/adopt", "pds/auth", "pds/blob", "pds/event", "pds/firehose", "pds/mail", "pds/migrate", "pds/proxy", "pds/readafter", "pds/relay", "pds/seal", "pds/store", "repo", "repo/mst", "xrpc"},
+	"pds":               {"identity", "identity/plc", "lexicons", "pds/account", "pds/adopt", "pds/auth", "pds/blob", "pds/event", "pds/firehose", "pds/mail", "pds/migrate", "pds/oauth", "pds/proxy", "pds/readafter", "pds/relay", "pds/seal", "pds/store", "repo", "repo/mst", "xrpc"},
 	"pds/store":         {"pds/event", "repo", "repo/mst"},
 	"pds/event":         {"repo"},
 	"pds/firehose":      {"pds/event", "pds/store"},
@@ -20,7 +20,10 @@ var allowedImports = map[string][]string{
 	"pds/migrate":       {"identity", "identity/plc", "pds/seal", "pds/store"},
 	"pds/adopt":         {"pds/blob", "pds/event", "pds/store", "repo", "repo/mst"},
 	"pds/account":       {"pds/seal", "pds/store", "repo"},
-	"pds/auth":          {"identity", "pds/account", "pds/store", "repo"},
+	"pds/auth":          {"identity", "pds/account", "pds/oauth/dpop", "pds/oauth/scope", "pds/store", "repo"},
+	"pds/oauth":         {"identity", "pds/account", "pds/auth", "pds/oauth/dpop", "pds/oauth/scope", "pds/store"},
+	"pds/oauth/dpop":    {},
+	"pds/oauth/scope":   {},
 	"pds/seal":          {},
 	"pds/blob":          {"repo"},
 	"pds/proxy":         {"identity"},
