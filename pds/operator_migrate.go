@@ -33,6 +33,7 @@ type MigrateRequest struct {
 	Account     string `json:"account"`               // handle or DID
 	Password    string `json:"password,omitempty"`    // of the old host
 	Code        string `json:"code,omitempty"`        // its second factor, or for MigrateCode the one for the change of the DID
+	RotationKey string `json:"rotationKey,omitempty"` // private, in place of that code: hexadecimal or multibase
 	NewPassword string `json:"newPassword,omitempty"` // for here
 	Handle      string `json:"handle,omitempty"`      // here
 	Email       string `json:"email,omitempty"`       // here
@@ -47,6 +48,7 @@ const (
 	MigrationNeedsFactor   = migrate.NeedsFactor
 	MigrationNeedsSignIn   = migrate.NeedsSignIn
 	MigrationNeedsCode     = migrate.NeedsCode
+	MigrationNeedsKey      = migrate.NeedsKey
 	MigrationNeedsDocument = migrate.NeedsDocument
 )
 
@@ -81,6 +83,7 @@ func (s *Server) migrateOne(ctx context.Context, in *MigrateRequest) (*Migration
 	if in.Action == MigrateBegin {
 		return s.migrations.Begin(ctx, migrate.Begin{
 			Account: id, Password: in.Password, Code: in.Code, NewPassword: in.NewPassword, Handle: in.Handle, Email: in.Email,
+			RotationKey: in.RotationKey,
 		})
 	}
 	did, err := s.migratingDID(ctx, id)
@@ -93,6 +96,9 @@ func (s *Server) migrateOne(ctx context.Context, in *MigrateRequest) (*Migration
 	case MigrateSignIn:
 		return s.migrations.SignIn(ctx, did, in.Password, in.Code)
 	case MigrateCode:
+		if in.RotationKey != "" {
+			return s.migrations.ConfirmWithKey(ctx, did, in.RotationKey)
+		}
 		return s.migrations.Confirm(ctx, did, in.Code)
 	case MigrateResend:
 		return s.migrations.Resend(ctx, did)
@@ -138,7 +144,7 @@ func migrateError(err error) error {
 	}
 	for is, name := range map[error]string{
 		migrate.ErrHere: "LivesHere", migrate.ErrHandle: "HandleNeeded", migrate.ErrChanged: "DIDChanged", migrate.ErrState: "OtherState",
-		migrate.ErrOperation: "InvalidOperation",
+		migrate.ErrOperation: "InvalidOperation", migrate.ErrKey: "InvalidRotationKey",
 	} {
 		if errors.Is(err, is) {
 			return &xrpc.Error{Status: 400, Name: name, Message: err.Error(), Err: err}

@@ -28,11 +28,13 @@ func (p *program) migrateCommand() *cli.Command {
 				Description: "Asks for the password there, the code of a second factor if there is one, and a new password for here. The running server fetches posts,\n" +
 					"pictures and settings, and compares both sides. Then the old server mails a code, and with that the account is moved. Until then --abandon\n" +
 					"takes everything back. The server goes on when this command is interrupted; called again, it shows how far it has come.\n" +
+					"Who has a rotation key of the DID (k256 or p256) needs no code: --rotation-key-file signs the change here. The key is not kept.\n" +
 					"ACCOUNT is a handle or a DID. Answers may also come from the input, one a line.",
 				Flags: []cli.Flag{
 					serverFlag,
 					&cli.StringFlag{Name: "handle", Usage: "the `HANDLE` that the account will have here (default: the one that it has)"},
 					&cli.StringFlag{Name: "email", Usage: "its e-mail `ADDRESS` here (default: the one that the old server knows)"},
+					rotationKeyFlag,
 					&cli.BoolFlag{Name: "abandon", Usage: "give the move up"},
 					&cli.BoolFlag{Name: "status", Usage: "only show how it stands"},
 				},
@@ -48,6 +50,7 @@ type mover struct {
 	*prompter
 	server *client
 	base   pds.MigrateRequest
+	key    string // private rotation key; "" of somebody who enters a code
 	from   progressMark
 	shown  string
 }
@@ -77,6 +80,9 @@ func (p *program) migrateIn(ctx context.Context, c *cli.Command) error {
 			return err
 		}
 		return p.showMoves(out.Migration)
+	}
+	if m.key, err = rotationKey(m.prompter, c); err != nil {
+		return err
 	}
 	err = m.run(ctx)
 	switch {
@@ -112,11 +118,14 @@ func (m *mover) abandon(ctx context.Context) error {
 // send asks the server for an action, with what more holds.
 func (m *mover) send(ctx context.Context, action string, more pds.MigrateRequest) (out pds.MigrateAnswer, err error) {
 	in := m.base
-	in.Action, in.Password, in.Code, in.NewPassword = action, more.Password, more.Code, more.NewPassword
+	in.Action, in.Password, in.Code, in.NewPassword, in.RotationKey = action, more.Password, more.Code, more.NewPassword, more.RotationKey
 	return out, m.server.postTo(ctx, pds.MigratePath, in, &out)
 }
 
 func (m *mover) run(ctx context.Context) error {
+	if err := m.announceKey(ctx); err != nil {
+		return err
+	}
 	for {
 		out, err := m.send(ctx, pds.MigrateShow, pds.MigrateRequest{})
 		if err != nil {
@@ -133,6 +142,8 @@ func (m *mover) run(ctx context.Context) error {
 			err = m.signIn(ctx, pds.MigrateSignIn, pds.MigrateRequest{})
 		case st.Needs == pds.MigrationNeedsCode:
 			err = m.code(ctx, st)
+		case st.Needs == pds.MigrationNeedsKey:
+			err = m.sign(ctx, st)
 		default:
 			m.progress(st)
 			select {
@@ -152,7 +163,7 @@ func (m *mover) begin(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return m.signIn(ctx, pds.MigrateBegin, pds.MigrateRequest{NewPassword: fresh})
+	return m.signIn(ctx, pds.MigrateBegin, pds.MigrateRequest{NewPassword: fresh, RotationKey: m.key})
 }
 
 // signIn asks for the password at the old server, and for the code of a second factor if it wants one.
@@ -171,8 +182,8 @@ func (m *mover) signIn(ctx context.Context, action string, in pds.MigrateRequest
 	return err
 }
 
-// code asks for the mailed code until the old server takes one.
-func (m *mover) code(ctx context.Context, st *pds.Migration) error {
+// complete says that both sides hold the same, or what is missing.
+func (m *mover) complete(st *pds.Migration) {
 	m.line(fmt.Sprintf("%d records and %d of %d blobs are here, the same as at %s.", st.Records, st.BlobsHere, st.Blobs, st.Host))
 	for _, l := range st.Lost {
 		m.line(fmt.Sprintf("Not to be had: blob %s: %s", l.CID, l.Reason))
@@ -180,6 +191,11 @@ func (m *mover) code(ctx context.Context, st *pds.Migration) error {
 	if st.Error != "" {
 		m.line(st.Error)
 	}
+}
+
+// code asks for the mailed code until the old server takes one.
+func (m *mover) code(ctx context.Context, st *pds.Migration) error {
+	m.complete(st)
 	m.line("The old server has mailed a code. With it the account is moved, for good. (\"resend\" asks for another, --abandon gives up.)")
 	for {
 		code, err := m.ask("Code from the mail:")

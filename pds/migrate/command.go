@@ -23,6 +23,7 @@ type Begin struct {
 	NewPassword string // for here
 	Handle      string // here; "" for the one that the account has
 	Email       string // here; "" for the one that the old host knows
+	RotationKey string // of the DID, which will change it in place of a mailed code; or "". It is needed again then
 }
 
 // createAccountMethod is what the service token is for.
@@ -41,7 +42,7 @@ func (m *Manager) Begin(ctx context.Context, in Begin) (*Status, error) {
 	switch {
 	case err == nil && mv.State == StateDone: // and has left again since, or Create tells
 	case err == nil && mv.State != StateAccount:
-		return m.status(ctx, mv)
+		return m.announceKey(ctx, mv, in.RotationKey)
 	case err == nil:
 		m.endSession(ctx, m.impatient(mv)) // of an attempt that was cut off
 	case !errors.Is(err, store.ErrNotFound):
@@ -59,6 +60,9 @@ func (m *Manager) Begin(ctx context.Context, in Begin) (*Status, error) {
 		return nil, fmt.Errorf("%w: %s", ErrHere, who.DID)
 	}
 	mv = &move{DID: who.DID, Host: origin, OldHandle: loginName(in.Account, who.DID, doc.Handle), BeganAt: time.Now().UTC()}
+	if mv.OwnKey, err = m.ownKey(ctx, who.DID, in.RotationKey); err != nil {
+		return nil, err
+	}
 	if claimed, ok := doc.Handle(); ok && in.Handle == "" {
 		in.Handle = claimed.String() // whether it is true is looked at when the account is made
 	}
@@ -188,6 +192,11 @@ func (m *Manager) create(ctx context.Context, mv *move, h *host, in Begin) error
 // command runs do on a move that stands still, stores what it made of it, and lets the move go on.
 func (m *Manager) command(ctx context.Context, did syntax.DID, do func(context.Context, *move) error) (*Status, error) {
 	defer m.only(did)()
+	return m.commandAlone(ctx, did, do)
+}
+
+// commandAlone is command for who keeps other commands about the account away already.
+func (m *Manager) commandAlone(ctx context.Context, did syntax.DID, do func(context.Context, *move) error) (*Status, error) {
 	m.stop(did)
 	defer m.start(did)
 	ctx = context.WithoutCancel(ctx)
@@ -225,31 +234,43 @@ func (m *Manager) SignIn(ctx context.Context, did syntax.DID, password, code str
 
 // Confirm takes the code that the old host has mailed, and has it sign the change of the DID.
 func (m *Manager) Confirm(ctx context.Context, did syntax.DID, code string) (*Status, error) {
+	return m.signed(ctx, did, false, func(ctx context.Context, _ *move, h *host, in map[string]any) (op plc.Operation, err error) {
+		in["token"] = strings.TrimSpace(code)
+		var out struct{ Operation plc.Operation }
+		err = h.json(ctx, call{method: signOperation, post: true, input: in, token: accessToken, once: true}, &out)
+		return out.Operation, err
+	})
+}
+
+// signed has the change of the DID signed, here or at the old host, and checks it.
+func (m *Manager) signed(
+	ctx context.Context, did syntax.DID, here bool, sign func(context.Context, *move, *host, map[string]any) (plc.Operation, error),
+) (*Status, error) {
 	return m.command(ctx, did, func(ctx context.Context, mv *move) error {
 		if mv.State != StateCode {
 			return ErrState
 		}
 		h := m.impatient(mv)
-		in, err := m.credentials(ctx, mv, h)
+		in, err := m.credentials(ctx, mv, h, here)
 		if err != nil {
 			return err
 		}
-		in["token"] = strings.TrimSpace(code)
-		var out struct{ Operation plc.Operation }
-		if err := h.json(ctx, call{method: signOperation, post: true, input: in, token: accessToken, once: true}, &out); err != nil {
+		op, err := sign(ctx, mv, h, in)
+		if err != nil {
 			return err
 		}
-		if err := m.checkOperation(ctx, mv, &out.Operation, in["rotationKeys"]); err != nil {
+		if err := m.checkOperation(ctx, mv, &op, in["rotationKeys"]); err != nil {
 			return err
 		}
-		mv.Operation, mv.State, mv.Error = &out.Operation, StateSigned, ""
+		mv.Operation, mv.State, mv.Error = &op, StateSigned, ""
 		return nil
 	})
 }
 
 // credentials are what the DID shall name: what this server recommends, after the rotation keys that are the owner's. Those are the ones that the old host does
-// not recommend itself. A host such as Perch, which does recommend them, keeps them by itself.
-func (m *Manager) credentials(ctx context.Context, mv *move, h *host) (map[string]any, error) {
+// not recommend itself. A host such as Perch, which does recommend them, keeps them by itself; when the operation is signed here, only the last key that it
+// recommends counts as the host's, because to drop a key of the owner's would be worse than to keep one.
+func (m *Manager) credentials(ctx context.Context, mv *move, h *host, here bool) (map[string]any, error) {
 	in, err := m.opts.Here.Credentials(ctx, mv.Account)
 	if err != nil {
 		return nil, err
@@ -263,11 +284,19 @@ func (m *Manager) credentials(ctx context.Context, mv *move, h *host) (map[strin
 		return nil, err
 	}
 	ours, _ := in["rotationKeys"].([]string)
+	hosts := theirs.RotationKeys
+	if here {
+		hosts = hosts[max(0, len(hosts)-1):]
+	}
 	var keys []string
 	for _, k := range last.RotationKeys {
-		if !slices.Contains(theirs.RotationKeys, k) && !slices.Contains(ours, k) {
-			keys = append(keys, k)
+		if slices.Contains(hosts, k) || slices.Contains(ours, k) {
+			continue
 		}
+		if slices.Contains(theirs.RotationKeys, k) && here {
+			mv.note("The DID keeps the rotation key " + k + ", which the old host recommends too: take it out if it is not yours.")
+		}
+		keys = append(keys, k)
 	}
 	in["rotationKeys"] = append(keys, ours...)
 	return in, nil
@@ -298,13 +327,13 @@ func (m *Manager) checkOperation(ctx context.Context, mv *move, op *plc.Operatio
 	return nil
 }
 
-// Resend asks the old host to mail another code.
+// Resend asks the old host to mail another code; or one at all, if a rotation key was to sign.
 func (m *Manager) Resend(ctx context.Context, did syntax.DID) (*Status, error) {
 	return m.command(ctx, did, func(ctx context.Context, mv *move) error {
 		if mv.State != StateCode {
 			return ErrState
 		}
-		mv.Error = ""
+		mv.Error, mv.OwnKey = "", ""
 		return m.impatient(mv).json(ctx, call{method: requestSignature, post: true, token: accessToken}, nil)
 	})
 }

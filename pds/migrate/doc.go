@@ -8,9 +8,9 @@
 //	blobs        what records refer to is fetched, several at once, each checked against its CID
 //	preferences  are fetched and stored
 //	verify       the tree at both hosts has the same root, blobs and preferences are all here; if not, back to repo
-//	code         the old host has mailed a code for the change of the DID, which the owner must enter
+//	code         the old host has mailed a code for the change of the DID, which the owner must enter; or a rotation key of the DID signs here in its place
 //	document     did:web: the owner must change the document
-//	signed       the old host has signed the operation; a last look whether anything was written there meanwhile
+//	signed       the operation is signed; a last look whether anything was written there meanwhile
 //	submit       the operation goes to the PLC directory
 //	moved        the DID names this server; the account is made active here
 //	active       the account at the old host is deactivated
@@ -18,5 +18,5 @@
 //	done         only the report is left
 //
 // Until submit the move can be given up: the account here and the session there go, and nothing has changed for anybody. From submit on it only goes forward.
-// Passwords and codes are used once and never stored. The tokens of the old host are sealed, and forgotten at the end.
+// Passwords, codes and rotation keys are used in the request that brings them and never stored. The tokens of the old host are sealed, and forgotten at the end.
 package migrate

@@ -29,6 +29,8 @@ var (
 	ErrChanged = errors.New("the DID has been changed, so the move can only go forward")
 	// ErrState: the move is not at the point at which this can be done.
 	ErrState = errors.New("the move is not at that point")
+	// ErrKey: the rotation key that was given cannot sign for the DID.
+	ErrKey = errors.New("the rotation key does not fit")
 	// ErrOperation: what the old host has signed would not move the DID here as it should.
 	ErrOperation = errors.New("the operation that the old host signed is wrong")
 )

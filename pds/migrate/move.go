@@ -50,6 +50,7 @@ const (
 	NeedsFactor   = "factor"   // the code that the old host asks for beside the password
 	NeedsSignIn   = "sign-in"  // password of the old host, because the session there has ended
 	NeedsCode     = "code"     // the code that was mailed for the change of the DID
+	NeedsKey      = "key"      // the rotation key of the DID that the move was begun with, in place of that code
 	NeedsDocument = "document" // a change of the did:web's document
 )
 
@@ -72,6 +73,7 @@ type move struct {
 	Rounds    int             `json:"rounds,omitempty"` // how often the old host had something new
 	Lost      []Lost          `json:"lost,omitempty"`
 	Operation *plc.Operation  `json:"operation,omitempty"` // signed by the old host
+	OwnKey    string          `json:"ownKey,omitempty"`    // did:key of the rotation key that will sign, so that no code needs to be mailed
 	Needs     string          `json:"needs,omitempty"`     // NeedsSignIn only; the rest follows from the state
 	Notes     []string        `json:"notes,omitempty"`
 	Error     string          `json:"error,omitempty"`
@@ -91,6 +93,8 @@ func (mv *move) waits() string {
 		return NeedsBegin
 	case mv.Needs != "" && mv.State != StateAbandoning:
 		return mv.Needs
+	case mv.State == StateCode && mv.OwnKey != "":
+		return NeedsKey
 	case mv.State == StateCode:
 		return NeedsCode
 	case mv.State == StateDocument:

@@ -113,7 +113,7 @@ func (m *Manager) again(mv *move, state State) bool {
 	return false
 }
 
-// verify compares both sides, and then asks the old host to mail the code for the change of the DID.
+// verify compares both sides, and then asks the old host to mail the code for the change of the DID, unless a rotation key will sign it.
 func (m *Manager) verify(ctx context.Context, mv *move, h *host) error {
 	if ok, err := m.complete(ctx, mv, h); !ok || err != nil {
 		return err
@@ -124,6 +124,9 @@ func (m *Manager) verify(ctx context.Context, mv *move, h *host) error {
 		return nil
 	case mv.DID.Method() != "plc":
 		mv.State = StateDocument
+		return nil
+	case mv.OwnKey != "":
+		mv.State = StateCode
 		return nil
 	}
 	if err := h.json(ctx, call{method: requestSignature, post: true, token: accessToken}, nil); err != nil {
@@ -185,7 +188,7 @@ func (m *Manager) submit(ctx context.Context, mv *move) error {
 		return nil
 	}
 	mv.State, mv.Operation = StateCode, nil
-	mv.Error = "the PLC directory did not take the operation, so nothing has changed; ask for a new code: " + err.Error()
+	mv.Error = "the PLC directory did not take the operation, so nothing has changed; ask for a new code, or give the rotation key again: " + err.Error()
 	return nil
 }
 
