@@ -28,9 +28,10 @@ type network struct {
 	plc string
 	dir string
 
-	port int                             // to listen on; 0: any
-	wrap func(http.Handler) http.Handler // unless nil, stands before the server
-	stop func()                          // ends the server, as the end of the test does
+	port   int                             // to listen on; 0: any
+	wrap   func(http.Handler) http.Handler // unless nil, stands before the server
+	change func(*Config)                   // for every start; unless nil
+	stop   func()                          // ends the server, as the end of the test does
 }
 
 // startNetwork starts both. change, unless nil, may alter the settings.
@@ -64,8 +65,10 @@ func (n *network) start(change func(*Config)) {
 	cfg.AdminPassword = "admin-pass"
 	cfg.PLCURL = n.plc
 	cfg.RateLimitsEnabled = false
-	if change != nil {
-		change(cfg)
+	for _, change := range []func(*Config){n.change, change} {
+		if change != nil {
+			change(cfg)
+		}
 	}
 	n.srv, err = New(context.Background(), cfg, slog.New(slog.NewTextHandler(n.t.Output(), nil)))
 	if err != nil {

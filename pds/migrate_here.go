@@ -22,6 +22,9 @@ import (
 	"perch/repo"
 )
 
+// maxRedirects is how many an old host may answer one question with.
+const maxRedirects = 5
+
 // migrationHere is this server as package migrate sees it: the same code that clients reach with the standard calls.
 type migrationHere struct{ *Server }
 
@@ -32,12 +35,23 @@ func (s *Server) buildMigrations() {
 func (s *Server) migrationOptions() migrate.Options {
 	return migrate.Options{
 		Store: s.store, Seal: s.box, Here: migrationHere{s}, Logger: s.log,
-		Client: &http.Client{Transport: identity.NewTransport(identity.ClientOptions{
+		Client: &http.Client{CheckRedirect: onlyReads, Transport: identity.NewTransport(identity.ClientOptions{
 			AllowPrivate: s.cfg.AllowPrivate(), AnyPort: true, MaxBody: -1, HTTP2: true,
 		})},
 		Lookup:  s.identity.Lookup,
 		Refresh: s.identity.Refresh,
 	}
+}
+
+// onlyReads keeps passwords and tokens from being posted to wherever a redirect leads.
+func onlyReads(req *http.Request, via []*http.Request) error {
+	if req.Method != http.MethodGet || via[0].Method != http.MethodGet {
+		return http.ErrUseLastResponse
+	}
+	if len(via) > maxRedirects {
+		return errors.New("too many redirects")
+	}
+	return nil
 }
 
 func (h migrationHere) URL() string            { return h.cfg.PublicURL() }
@@ -106,7 +120,7 @@ func (h migrationHere) Facts(ctx context.Context, id store.AccountID) (f migrate
 	if err != nil {
 		return f, err
 	}
-	f.SigningKeyDID = acct.SigningKeyDID
+	f.SigningKeyDID, f.Down = acct.SigningKeyDID, acct.TakedownRef != "" || !acct.SuspendedAt.IsZero()
 	blobs, err := h.store.BlobStats(ctx, id)
 	if err != nil {
 		return f, err
@@ -241,6 +255,9 @@ func (h migrationHere) Delete(ctx context.Context, id store.AccountID) error {
 	}
 	if acct.Announced() {
 		return errors.New("the account has been active here")
+	}
+	if h.movedHalfway(ctx, acct) {
+		return errors.New("the DID of the account may name this server, so it is not deleted")
 	}
 	if err := h.endAccount(ctx, acct); err != nil {
 		return err

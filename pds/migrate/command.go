@@ -125,9 +125,15 @@ func (m *Manager) begin(ctx context.Context, mv *move, in Begin) (*Status, error
 
 // checkHandle refuses to go on with a handle that the old host gives out, unless the owner has named it: it ends when the account leaves there.
 func (m *Manager) checkHandle(ctx context.Context, mv *move, h *host, in Begin) error {
-	var about struct{ AvailableUserDomains []string }
+	var about struct {
+		DID                  syntax.DID
+		AvailableUserDomains []string
+	}
 	if err := h.json(ctx, call{method: "com.atproto.server.describeServer"}, &about); err != nil {
 		return err
+	}
+	if about.DID == "" {
+		return fmt.Errorf("%s does not answer as a PDS does", mv.Host)
 	}
 	handle := syntax.Handle(strings.ToLower(in.Handle))
 	if m.opts.Here.OwnHandle(handle) || !strings.EqualFold(in.Handle, mv.OldHandle) {
@@ -238,6 +244,10 @@ func (m *Manager) Confirm(ctx context.Context, did syntax.DID, code string) (*St
 		in["token"] = strings.TrimSpace(code)
 		var out struct{ Operation plc.Operation }
 		err = h.json(ctx, call{method: signOperation, post: true, input: in, token: accessToken, once: true}, &out)
+		var refused *HostError
+		if err != nil && !errors.Is(err, errWait) && (!errors.As(err, &refused) || refused.Vague) {
+			err = fmt.Errorf("the answer of the old host was lost, and the code may be used up; if it is, ask for another: %w", err)
+		}
 		return out.Operation, err
 	})
 }
@@ -249,6 +259,9 @@ func (m *Manager) signed(
 	return m.command(ctx, did, func(ctx context.Context, mv *move) error {
 		if mv.State != StateCode {
 			return ErrState
+		}
+		if m.arrived(ctx, mv) {
+			return nil
 		}
 		h := m.impatient(mv)
 		in, err := m.credentials(ctx, mv, h, here)
@@ -278,6 +291,9 @@ func (m *Manager) credentials(ctx context.Context, mv *move, h *host, here bool)
 	var theirs struct{ RotationKeys []string }
 	if err := h.json(ctx, call{method: "com.atproto.identity.getRecommendedDidCredentials", token: accessToken}, &theirs); err != nil {
 		return nil, err
+	}
+	if len(theirs.RotationKeys) == 0 {
+		return nil, errors.New("the old host does not say which of the DID's rotation keys are its own")
 	}
 	last, err := m.opts.Here.LastOperation(ctx, mv.DID)
 	if err != nil {
@@ -334,27 +350,51 @@ func (m *Manager) Resend(ctx context.Context, did syntax.DID) (*Status, error) {
 			return ErrState
 		}
 		mv.Error, mv.OwnKey = "", ""
+		if m.arrived(ctx, mv) {
+			return nil
+		}
 		return m.impatient(mv).json(ctx, call{method: requestSignature, post: true, token: accessToken}, nil)
 	})
 }
 
 // Again looks anew for blobs that could not be had before, or has a step that waits for its next attempt try now.
 func (m *Manager) Again(ctx context.Context, did syntax.DID) (*Status, error) {
-	return m.command(ctx, did, func(_ context.Context, mv *move) error {
-		if mv.State == StateCode && len(mv.Lost) > 0 {
+	return m.command(ctx, did, func(ctx context.Context, mv *move) error {
+		if mv.State == StateCode && !m.arrived(ctx, mv) && len(mv.Lost) > 0 {
 			mv.State, mv.Lost = StateBlobs, nil
 		}
 		return nil
 	})
 }
 
-// Abandon gives a move up: account and data here are deleted, the session at the old host is ended. The error is ErrChanged when the DID may have been changed.
+// Abandon gives a move up: account and data here are deleted, the session at the old host is ended. The error is ErrChanged when the DID may have been changed,
+// by the move or by its owner, who can do all steps with the standard calls too.
 func (m *Manager) Abandon(ctx context.Context, did syntax.DID) (*Status, error) {
-	return m.command(ctx, did, func(_ context.Context, mv *move) error {
+	changed := false
+	st, err := m.command(ctx, did, func(ctx context.Context, mv *move) error {
 		if mv.State.Changed() {
 			return ErrChanged
 		}
-		mv.State, mv.Error = StateAbandoning, ""
+		if changed = m.arrived(ctx, mv); !changed {
+			mv.State, mv.Error = StateAbandoning, ""
+		}
 		return nil
 	})
+	if err == nil && changed {
+		return nil, ErrChanged
+	}
+	return st, err
+}
+
+// arrived tells whether the DID names this server although the move has not changed it. Then the move goes on from there.
+func (m *Manager) arrived(ctx context.Context, mv *move) bool {
+	if mv.Account == 0 {
+		return false
+	}
+	named, err := m.opts.Here.Named(ctx, mv.Account)
+	if err != nil || !named {
+		return false // what is deleted asks again, and wants to be sure
+	}
+	mv.State, mv.Operation, mv.Error, mv.Needs = StateMoved, nil, "", ""
+	return true
 }

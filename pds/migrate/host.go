@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 )
 
@@ -25,6 +26,7 @@ type HostError struct {
 	Status  int
 	Name    string
 	Message string
+	Vague   bool // no answer of XRPC's: a proxy in between may have given it
 }
 
 func (e *HostError) Error() string {
@@ -125,8 +127,11 @@ func (h *host) do(ctx context.Context, c call, read func(*http.Response) error) 
 	}
 }
 
-// final tells that the answer will be the same next time.
+// final tells that the answer will be the same next time. What something between here and the old host says may be over soon, but for the want of a session.
 func (e *HostError) final() bool {
+	if e.Vague && e.Status != http.StatusUnauthorized {
+		return false
+	}
 	return e.Status != http.StatusTooManyRequests && (e.Status < 500 || e.Status == http.StatusNotImplemented)
 }
 
@@ -220,7 +225,7 @@ func hostError(method string, resp *http.Response) error {
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody))
 	var said struct{ Error, Message string }
 	if err != nil || json.Unmarshal(body, &said) != nil || said.Error == "" {
-		said.Error, said.Message = http.StatusText(resp.StatusCode), "no more is said"
+		said.Error, said.Message, e.Vague = strings.ReplaceAll(http.StatusText(resp.StatusCode), " ", ""), "no more is said", true
 	}
 	e.Name, e.Message = said.Error, said.Message
 	return e
@@ -238,6 +243,9 @@ func (h *host) renew(ctx context.Context, used tokens) error {
 	var refused *HostError
 	if errors.As(err, &refused) && refused.final() {
 		return fmt.Errorf("%w: %w", errSignIn, err)
+	}
+	if err == nil && (next.Access == "" || next.Refresh == "") {
+		err = errors.New("the old host renews the session without a token")
 	}
 	if err != nil {
 		return err

@@ -52,6 +52,7 @@ type Facts struct {
 	BlobsHere     int64
 	BlobBytes     int64
 	SigningKeyDID string
+	Down          bool // the account has been taken down or suspended here
 }
 
 // Imported is a repository that was verified and stored.
@@ -85,7 +86,7 @@ type Here interface {
 	// Named tells whether the DID document names this server and the account's key.
 	Named(ctx context.Context, acct store.AccountID) (bool, error)
 	Activate(ctx context.Context, acct store.AccountID) error
-	// Delete removes an account of which the network was never told. That it is gone is no error.
+	// Delete removes an account of which the network was never told, unless its DID may name this server. That it is gone is no error.
 	Delete(ctx context.Context, acct store.AccountID) error
 }
 
@@ -94,6 +95,9 @@ var (
 	ErrTooLarge  = errors.New("the blob is larger than this server takes")
 	ErrOtherBlob = errors.New("the old host sends other bytes than the CID says")
 )
+
+// errDown says that nobody should come to a server that has shut him out already.
+var errDown = errors.New("the account has been taken down on this server; its operator has to restore it before it can move on")
 
 // Backoff is how long to wait between attempts: Min, doubled each time up to Max, with some chance in it.
 type Backoff struct{ Min, Max time.Duration }
@@ -240,8 +244,12 @@ func (m *Manager) run(ctx context.Context, did syntax.DID, r *runner) {
 			return
 		}
 		if err == nil {
+			state := mv.State
 			if err = sleep(ctx, time.Until(mv.RetryAt)); err == nil {
 				err = m.oneStep(ctx, mv, r)
+			}
+			if err == nil && state == StateDocument && mv.State == state { // without a place at the gate
+				err = sleep(ctx, documentEvery)
 			}
 		}
 		if errors.Is(err, errKilled) {

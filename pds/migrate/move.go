@@ -168,7 +168,13 @@ func (m *Manager) session(mv *move) session {
 		if mv.State == "" {
 			return nil // not stored yet
 		}
-		return m.save(context.WithoutCancel(ctx), mv)
+		// The tokens alone: the rest of mv is just being worked on, and is not to be stored before the step is done.
+		row, err := (&move{DID: mv.DID, tokens: t}).row(m.opts.Seal)
+		if err != nil {
+			return err
+		}
+		ctx = context.WithoutCancel(ctx)
+		return m.opts.Store.Update(ctx, func(tx *store.Tx) error { return tx.SetMigrationTokens(ctx, mv.DID, row.Sealed) })
 	}
 	return s
 }

@@ -11,21 +11,26 @@ import (
 )
 
 // oldPreferences are those of the old host; nil when it keeps none.
-func (m *Manager) oldPreferences(ctx context.Context, h *host) (json.RawMessage, error) {
+func (m *Manager) oldPreferences(ctx context.Context, mv *move, h *host) (json.RawMessage, error) {
 	var out struct {
 		Preferences json.RawMessage `json:"preferences"`
 	}
 	err := h.json(ctx, call{method: "app.bsky.actor.getPreferences", token: accessToken}, &out)
 	var refused *HostError
 	if errors.As(err, &refused) && (refused.Status == http.StatusNotFound || refused.Status == http.StatusNotImplemented) {
-		return nil, nil
+		if !refused.Vague || mv.Failures >= lateTries {
+			return nil, nil
+		}
+	}
+	if err == nil && out.Preferences == nil {
+		err = errors.New("the old host answers without preferences")
 	}
 	return out.Preferences, err
 }
 
 // fetchPreferences brings the preferences and sees that those here are the same then.
 func (m *Manager) fetchPreferences(ctx context.Context, mv *move, h *host) error {
-	old, err := m.oldPreferences(ctx, h)
+	old, err := m.oldPreferences(ctx, mv, h)
 	if err != nil {
 		return err
 	}

@@ -82,6 +82,9 @@ func (mv *move) note(text string) {
 func (m *Manager) oldCommit(ctx context.Context, mv *move, h *host) (string, error) {
 	var head struct{ CID, Rev string }
 	err := h.json(ctx, call{method: "com.atproto.sync.getLatestCommit", query: mv.query(), token: accessToken}, &head)
+	if err == nil && head.CID == "" {
+		err = errors.New("the old host does not tell its last commit")
+	}
 	return head.CID, err
 }
 
@@ -90,6 +93,9 @@ func (m *Manager) complete(ctx context.Context, mv *move, h *host) (bool, error)
 	facts, err := m.opts.Here.Facts(ctx, mv.Account)
 	if err != nil {
 		return false, err
+	}
+	if facts.Down {
+		return false, errDown
 	}
 	if facts.Data.String() != mv.Data {
 		return m.again(mv, StateRepo), nil
@@ -149,18 +155,32 @@ func (m *Manager) awaitDocument(ctx context.Context, mv *move) error {
 	}
 	if named {
 		mv.State = StateMoved
-		return nil
 	}
-	return sleep(ctx, documentEvery)
+	return nil
 }
 
 // lastLook sees, with the signed operation in hand, whether something was written at the old host while its owner looked for the code.
 func (m *Manager) lastLook(ctx context.Context, mv *move, h *host) error {
+	if m.arrived(ctx, mv) {
+		return nil
+	}
 	if ok, err := m.complete(ctx, mv, h); !ok || err != nil {
+		return err
+	}
+	// The account here may have got another handle or key since the operation was signed, and the DID another operation.
+	if err := m.checkOperation(ctx, mv, mv.Operation, nil); errors.Is(err, ErrOperation) {
+		m.signAgain(mv, err)
+		return nil
+	} else if err != nil {
 		return err
 	}
 	mv.State = StateSubmit
 	return nil
+}
+
+func (m *Manager) signAgain(mv *move, why error) {
+	mv.State, mv.Operation = StateCode, nil
+	mv.Error = "the operation cannot be used any more, so nothing has changed; ask for a new code, or give the rotation key again: " + why.Error()
 }
 
 // submit changes the DID. An operation that the directory has already counts as accepted. One that it can never take, because the DID has changed meanwhile,
@@ -187,8 +207,7 @@ func (m *Manager) submit(ctx context.Context, mv *move) error {
 		mv.State, mv.Operation = StateMoved, nil
 		return nil
 	}
-	mv.State, mv.Operation = StateCode, nil
-	mv.Error = "the PLC directory did not take the operation, so nothing has changed; ask for a new code, or give the rotation key again: " + err.Error()
+	m.signAgain(mv, fmt.Errorf("the PLC directory did not take it: %w", err))
 	return nil
 }
 
@@ -229,9 +248,18 @@ func withoutSignIn(err error) error {
 	return err
 }
 
-// leave deactivates the old account. A host that does not answer any more holds up nobody: the account lives here.
+// leave deactivates the old account. A host that does not answer any more holds up nobody: the account lives here. If it has moved on meanwhile, perhaps back,
+// the old host is let alone.
 func (m *Manager) leave(ctx context.Context, mv *move, h *host) error {
+	if named, err := m.opts.Here.Named(ctx, mv.Account); err == nil && !named {
+		mv.note("The DID names another server by now, so the account at the old host was left as it is.")
+		mv.State = StateLeft
+		return nil
+	}
 	err := h.json(ctx, call{method: "com.atproto.server.deactivateAccount", post: true, input: struct{}{}, token: accessToken}, nil)
+	if err == nil {
+		err = m.deactivated(ctx, h)
+	}
 	var refused *HostError
 	switch {
 	case err == nil:
@@ -243,6 +271,20 @@ func (m *Manager) leave(ctx context.Context, mv *move, h *host) error {
 	}
 	mv.State = StateLeft
 	return nil
+}
+
+// deactivated looks whether the old account is, if the old host tells: what answers may be something in between.
+func (m *Manager) deactivated(ctx context.Context, h *host) error {
+	var status struct{ Activated *bool }
+	err := h.json(ctx, call{method: "com.atproto.server.checkAccountStatus", token: accessToken}, &status)
+	var refused *HostError
+	switch {
+	case errors.As(err, &refused) && refused.final():
+		return nil
+	case err == nil && (status.Activated == nil || *status.Activated):
+		return errors.New("the old host does not say that the account is deactivated")
+	}
+	return err
 }
 
 // finish ends the session at the old host, forgets its tokens, and writes the report.
@@ -274,6 +316,9 @@ func (m *Manager) endSession(ctx context.Context, h *host) {
 
 // abandon takes back all that was done: the account here, the session there.
 func (m *Manager) abandon(ctx context.Context, mv *move, h *host) error {
+	if m.arrived(ctx, mv) { // its owner has changed the DID, so this is where the account lives
+		return nil
+	}
 	m.endSession(ctx, h)
 	if ctx.Err() != nil {
 		return ctx.Err()

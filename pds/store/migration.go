@@ -58,6 +58,15 @@ func (tx *Tx) PutMigration(ctx context.Context, m Migration) error {
 	return nil
 }
 
+// SetMigrationTokens stores the sealed tokens of a move and leaves the rest of it as it is. That there is no such move is no error.
+func (tx *Tx) SetMigrationTokens(ctx context.Context, did syntax.DID, sealed []byte) error {
+	_, err := tx.exec(ctx, `UPDATE migration SET sealed = ?, updated_at = ? WHERE did = ?`, sealed, micros(tx.now), did.String())
+	if err != nil {
+		return fmt.Errorf("store the tokens of the migration of %s: %w", did, err)
+	}
+	return nil
+}
+
 // DeleteMigration forgets a move. One that is not there is no error.
 func (tx *Tx) DeleteMigration(ctx context.Context, did syntax.DID) error {
 	_, err := tx.exec(ctx, `DELETE FROM migration WHERE did = ?`, did.String())
