@@ -76,6 +76,7 @@ var wireErrors = []struct {
 	{store.ErrCursor, 400, xrpc.NameInvalidRequest, "cursor is not one that this method gave out"},
 	{store.ErrActive, 400, "AccountActive", "The account is active: deactivate it before its repository is replaced"},
 	{store.ErrReplacing, 400, "ImportInProgress", "An import of this repository is not finished yet. Try again in a moment."},
+	{store.ErrHeld, 400, "AccountMoving", "The account is on its way to another server, so nothing of it can be changed here"},
 	{store.ErrInactive, 401, "AccountDeactivated", "Account is deactivated"},
 	{store.ErrKeyChanged, 503, "NotEnoughResources", "The account's key has just changed. Try again in a moment."},
 	{store.ErrDiskFull, 503, "NotEnoughResources", diskFullMessage},

@@ -3,6 +3,7 @@ package pds
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
 
@@ -136,7 +137,7 @@ func migrateError(err error) error {
 	var host *migrate.HostError
 	switch {
 	case errors.As(err, &host):
-		return &xrpc.Error{Status: 400, Name: "OldHost" + host.Name, Message: err.Error(), Err: err}
+		return &xrpc.Error{Status: 400, Name: strings.ToUpper(host.Side[:1]) + host.Side[1:] + "Host" + host.Name, Message: err.Error(), Err: err}
 	case errors.Is(err, store.ErrNotFound):
 		return &xrpc.Error{Status: 400, Name: "MigrationNotFound", Message: "No move of this account has begun", Err: err}
 	case errors.Is(err, identity.ErrHandleNotFound), errors.Is(err, identity.ErrNotFound):

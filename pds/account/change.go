@@ -101,16 +101,19 @@ func (s *Service) ResetPassword(ctx context.Context, code, password string) (*st
 // Deactivate hides the account, to be deleted after the time given unless that is zero. Its sessions go on: its owner may come back, or move.
 // For an account that is deactivated already only the time of its deletion changes, and hook is not run.
 func (s *Service) Deactivate(ctx context.Context, id store.AccountID, deleteAfter time.Time, hook Hook) error {
-	return s.store.Update(ctx, func(tx *store.Tx) error {
-		before, err := tx.AccountByID(ctx, id)
-		if err != nil {
-			return err
-		}
-		if !before.DeactivatedAt.IsZero() {
-			return tx.SetDeactivated(ctx, id, before.DeactivatedAt, deleteAfter)
-		}
-		return changeIn(ctx, tx, id, func(tx *store.Tx) error { return tx.SetDeactivated(ctx, id, s.now(), deleteAfter) }, hook)
-	})
+	return s.store.Update(ctx, func(tx *store.Tx) error { return s.DeactivateIn(ctx, tx, id, deleteAfter, hook) })
+}
+
+// DeactivateIn is Deactivate as part of a transaction of the caller's.
+func (s *Service) DeactivateIn(ctx context.Context, tx *store.Tx, id store.AccountID, deleteAfter time.Time, hook Hook) error {
+	before, err := tx.AccountByID(ctx, id)
+	if err != nil {
+		return err
+	}
+	if !before.DeactivatedAt.IsZero() {
+		return tx.SetDeactivated(ctx, id, before.DeactivatedAt, deleteAfter)
+	}
+	return changeIn(ctx, tx, id, func(tx *store.Tx) error { return tx.SetDeactivated(ctx, id, s.now(), deleteAfter) }, hook)
 }
 
 // Activate ends a deactivation. A takedown or suspension stays.

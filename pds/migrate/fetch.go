@@ -3,24 +3,14 @@ package migrate
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
-	"slices"
-	"strings"
-	"sync"
 	"sync/atomic"
 
 	"github.com/ipfs/go-cid"
 )
 
-const (
-	blobPage = 100
-	// blobTries is after how many passes a blob is given up that the old host only ever answers with a fault.
-	blobTries = 8
-)
-
-// counter counts bytes of the repository on their way in.
+// counter counts bytes on their way.
 type counter struct{ n atomic.Int64 }
 
 type counted struct {
@@ -50,75 +40,22 @@ func (m *Manager) fetchRepo(ctx context.Context, mv *move, h *host, loaded *coun
 	return nil
 }
 
-// fetchBlobs fetches what records refer to and is not here, several at once. What the old host does not have, or this server cannot take, is noted and does
-// not hold up the rest.
+// fetchBlobs fetches what records refer to and is not here.
 func (m *Manager) fetchBlobs(ctx context.Context, mv *move, h *host) error {
-	mv.Lost = nil
-	var mu sync.Mutex
-	var failed []error
-	page := func(missing []cid.Cid) {
-		var wg sync.WaitGroup
-		slots := make(chan struct{}, hostParallel)
-		for _, c := range missing {
-			slots <- struct{}{}
-			wg.Go(func() {
-				defer func() { <-slots }()
-				lost, err := m.fetchBlob(ctx, mv, h, c)
-				mu.Lock()
-				defer mu.Unlock()
-				if lost != "" {
-					mv.Lost = append(mv.Lost, Lost{c.String(), lost})
-				} else if err != nil {
-					failed = append(failed, fmt.Errorf("blob %s: %w", c, err))
-				}
-			})
-		}
-		wg.Wait()
-	}
+	t := &transfer{carry: func(ctx context.Context, c cid.Cid) (string, error) { return m.fetchBlob(ctx, mv, h, c) }}
 	for after := cid.Undef; ; {
 		missing, err := m.opts.Here.MissingBlobs(ctx, mv.Account, after, blobPage)
 		if err != nil {
 			return err
 		}
 		if len(missing) == 0 {
-			break
+			return t.settle(mv)
 		}
-		page(missing)
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		for _, err := range failed {
-			if errors.Is(err, errSignIn) || len(failed) > blobPage {
-				return err
-			}
+		if err := t.page(ctx, missing); err != nil {
+			return err
 		}
 		after = missing[len(missing)-1]
 	}
-	if len(failed) > 0 {
-		return m.blobsFailed(mv, failed)
-	}
-	slices.SortFunc(mv.Lost, func(a, b Lost) int { return strings.Compare(a.CID, b.CID) })
-	mv.State = StatePreferences
-	return nil
-}
-
-func (m *Manager) blobsFailed(mv *move, failed []error) error {
-	err := fmt.Errorf("%d blobs could not be fetched; the first: %w", len(failed), failed[0])
-	if mv.Failures < blobTries {
-		return err
-	}
-	for _, e := range failed {
-		var refused *HostError
-		if !errors.As(e, &refused) {
-			return err // it is the network
-		}
-		text := e.Error()
-		c, reason, _ := strings.Cut(strings.TrimPrefix(text, "blob "), ": ")
-		mv.Lost = append(mv.Lost, Lost{c, reason})
-	}
-	slices.SortFunc(mv.Lost, func(a, b Lost) int { return strings.Compare(a.CID, b.CID) })
-	mv.State = StatePreferences
-	return nil
 }
 
 // fetchBlob returns why a blob cannot be had, or an error after which it may be tried again.

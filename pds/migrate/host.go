@@ -20,8 +20,9 @@ const (
 	maxErrorBody = 64 << 10
 )
 
-// HostError is a refusal by the old host.
+// HostError is a refusal by the other host.
 type HostError struct {
+	Side    string // "old" or "new": which host it is
 	Method  string
 	Status  int
 	Name    string
@@ -30,20 +31,21 @@ type HostError struct {
 }
 
 func (e *HostError) Error() string {
-	return fmt.Sprintf("the old host refuses %s: %s: %s (HTTP %d)", e.Method, e.Name, e.Message, e.Status)
+	return fmt.Sprintf("the %s host refuses %s: %s: %s (HTTP %d)", e.Side, e.Method, e.Name, e.Message, e.Status)
 }
 
-// errSignIn says that the old host does not know our session any more.
-var errSignIn = errors.New("the old host has ended the session; sign in there again")
+// errSignIn says that the other host does not know our session any more.
+var errSignIn = errors.New("the other host has ended the session; sign in there again")
 
-// tokens are a session at the old host.
+// tokens are a session at the other host.
 type tokens struct {
 	Access  string `json:"accessJwt"`
 	Refresh string `json:"refreshJwt"`
 }
 
-// host is the server that an account leaves, as the account sees it.
+// host is the other server, which an account leaves or goes to, as the account sees it.
 type host struct {
+	side    string // "old" or "new"
 	origin  string
 	client  *http.Client
 	pace    *pacer
@@ -54,7 +56,7 @@ type host struct {
 	patience time.Duration // of somebody who waits for the answer; 0: there is all the time
 }
 
-// call is one request to the old host.
+// call is one request to the other host.
 type call struct {
 	method string // NSID
 	query  url.Values
@@ -62,6 +64,15 @@ type call struct {
 	post   bool
 	token  tokenKind
 	once   bool // not to be repeated when the answer was lost
+	send   *upload
+}
+
+// upload is a body that is streamed.
+type upload struct {
+	kind   string                        // Content-Type
+	size   int64                         // 0: unknown
+	open   func() (io.ReadCloser, error) // for each attempt anew
+	answer time.Duration                 // how long the host may work on it; 0: as on everything else
 }
 
 type tokenKind int
@@ -78,14 +89,14 @@ func (h *host) json(ctx context.Context, c call, out any) error {
 		body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
 		switch {
 		case err != nil:
-			return fmt.Errorf("%s: read the answer of the old host: %w", c.method, err)
+			return fmt.Errorf("%s: read the answer of the %s host: %w", c.method, h.side, err)
 		case len(body) > maxAnswer:
-			return fmt.Errorf("%s: the old host answers more than %d bytes", c.method, maxAnswer)
+			return fmt.Errorf("%s: the %s host answers more than %d bytes", c.method, h.side, maxAnswer)
 		case out == nil:
 			return nil
 		}
 		if err := json.Unmarshal(body, out); err != nil {
-			return fmt.Errorf("%s: the old host does not answer JSON: %w", c.method, err)
+			return fmt.Errorf("%s: the %s host does not answer JSON: %w", c.method, h.side, err)
 		}
 		return nil
 	})
@@ -112,7 +123,7 @@ func (h *host) do(ctx context.Context, c call, read func(*http.Response) error) 
 			continue
 		case errors.As(err, &refused) && refused.final():
 			return err
-		case errors.Is(err, errWait), c.once && !errors.As(err, &refused):
+		case errors.Is(err, errWait), errors.Is(err, errOurs), c.once && !errors.As(err, &refused):
 			return err
 		}
 		// Waiting because the host asks for it is no failure; the pacer does it.
@@ -148,9 +159,12 @@ func (h *host) try(ctx context.Context, c call, t tokens, read func(*http.Respon
 	defer leave()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	watch := time.AfterFunc(answerTime, func() { cancel(errors.New("the old host is silent")) })
+	watch := time.AfterFunc(answerTime, func() { cancel(fmt.Errorf("the %s host is silent", h.side)) })
 	defer watch.Stop()
 	req, err := h.request(ctx, c, t)
+	if err == nil && c.send != nil {
+		err = c.send.attach(req, watch)
+	}
 	if err != nil {
 		return err
 	}
@@ -160,12 +174,28 @@ func (h *host) try(ctx context.Context, c call, t tokens, read func(*http.Respon
 	}
 	defer resp.Body.Close()
 	h.pace.observe(c.method, resp)
-	resp.Body = &watched{resp.Body, watch}
+	resp.Body = &watched{resp.Body, watch, stallTime}
 	if resp.StatusCode != http.StatusOK {
-		return hostError(c.method, resp)
+		return h.refusal(c.method, resp)
 	}
 	return silence(ctx, read(resp))
 }
+
+func (u *upload) attach(req *http.Request, watch *time.Timer) error {
+	body, err := u.open()
+	if err != nil {
+		return fmt.Errorf("%w: %w", errOurs, err)
+	}
+	req.Body, req.ContentLength = &watched{body, watch, max(u.answer, answerTime)}, u.size
+	if u.size == 0 {
+		req.ContentLength = -1
+	}
+	req.Header.Set("Content-Type", u.kind)
+	return nil
+}
+
+// errOurs says that it is not the other host's fault: asking it again is of no use.
+var errOurs = errors.New("what is here could not be read")
 
 // silence tells a host that says nothing from a caller that has gone.
 func silence(ctx context.Context, err error) error {
@@ -175,15 +205,19 @@ func silence(ctx context.Context, err error) error {
 	return err
 }
 
-// watched puts the end of a request off as long as bytes come.
+// watched puts the end of a request off as long as bytes come, or go.
 type watched struct {
 	io.ReadCloser
 	watch *time.Timer
+	last  time.Duration // what may pass once all bytes are through
 }
 
 func (w *watched) Read(b []byte) (int, error) {
 	n, err := w.ReadCloser.Read(b)
-	if n > 0 {
+	switch {
+	case errors.Is(err, io.EOF):
+		w.watch.Reset(w.last)
+	case n > 0:
 		w.watch.Reset(stallTime)
 	}
 	return n, err
@@ -220,8 +254,8 @@ func (h *host) request(ctx context.Context, c call, t tokens) (*http.Request, er
 	return req, nil
 }
 
-func hostError(method string, resp *http.Response) error {
-	e := &HostError{Method: method, Status: resp.StatusCode}
+func (h *host) refusal(method string, resp *http.Response) error {
+	e := &HostError{Side: h.side, Method: method, Status: resp.StatusCode}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody))
 	var said struct{ Error, Message string }
 	if err != nil || json.Unmarshal(body, &said) != nil || said.Error == "" {

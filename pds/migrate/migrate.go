@@ -231,7 +231,7 @@ func (m *Manager) host(mv *move) *host {
 		p = newPacer(time.Now)
 		m.pacers[mv.Host] = p
 	}
-	return &host{origin: mv.Host, client: m.opts.Client, pace: p, retry: m.opts.Retry, tries: requestTries, session: m.session(mv)}
+	return &host{side: mv.side(), origin: mv.Host, client: m.opts.Client, pace: p, retry: m.opts.Retry, tries: requestTries, session: m.session(mv)}
 }
 
 const requestTries = 6

@@ -63,6 +63,7 @@ type Lost struct {
 // move is what is stored of a move, as JSON.
 type move struct {
 	DID       syntax.DID      `json:"-"`
+	Out       bool            `json:"out,omitempty"` // to another server; else from one
 	State     State           `json:"-"`
 	Handle    syntax.Handle   `json:"handle,omitempty"` // here
 	OldHandle string          `json:"oldHandle"`        // to sign in with
@@ -84,6 +85,14 @@ type move struct {
 	Report    *Report         `json:"report,omitempty"`
 
 	tokens tokens
+}
+
+// side says which of the two the other host is.
+func (mv *move) side() string {
+	if mv.Out {
+		return "new"
+	}
+	return "old"
 }
 
 // waits tells what a move waits for its owner for; "" when it goes on by itself.

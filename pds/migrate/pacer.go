@@ -16,7 +16,7 @@ const (
 	defaultHold  = 5 * time.Second // after a 429 that does not say how long
 )
 
-// pacer keeps to what one host allows, for all accounts that leave it together.
+// pacer keeps to what one host allows, for all accounts that leave it, or go to it, together.
 type pacer struct {
 	now   func() time.Time
 	slots chan struct{}
@@ -30,7 +30,7 @@ func newPacer(now func() time.Time) *pacer {
 }
 
 // errWait says that the host wants more time than somebody who waits for the answer has.
-var errWait = errors.New("the old host takes no more requests of this kind for now")
+var errWait = errors.New("the other host takes no more requests of this kind for now")
 
 // enter waits for the end of a pause and for a slot. leave must be called when the answer has been read. With a patience above 0 it waits no longer than that
 // for a pause to end, and returns errWait.

@@ -46,8 +46,13 @@ func (tx *Tx) SetSigningKey(ctx context.Context, id AccountID, sealed []byte, pu
 }
 
 // SetDeactivated deactivates the account at the time given, to be deleted after deleteAfter unless that is zero. The zero time for at
-// activates it.
+// activates it. The error is ErrHeld when that cannot be.
 func (tx *Tx) SetDeactivated(ctx context.Context, id AccountID, at, deleteAfter time.Time) error {
+	if at.IsZero() {
+		if err := tx.checkHeld(ctx, id); err != nil {
+			return err
+		}
+	}
 	return tx.updateAccount(ctx, id, `UPDATE account SET deactivated_at = ?, delete_after = ? WHERE id = ?`,
 		nullMicros(at), nullMicros(deleteAfter))
 }

@@ -3,28 +3,33 @@ package store
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
 )
 
-// Migration is the move of an account to this server. What its state and data mean, package migrate knows.
+// ErrHeld says that the account is on its way to another server, which has all of it already: what were written now would be lost.
+var ErrHeld = errors.New("the account is on its way to another server")
+
+// Migration is the move of an account to this server or from it. What its state and data mean, package migrate knows.
 type Migration struct {
 	DID       syntax.DID
 	State     string
 	Data      []byte // JSON
-	Sealed    []byte // tokens of the old host; nil when there are none
+	Sealed    []byte // tokens of the other host; nil when there are none
+	Holds     bool   // the account here must stay as it is: see ErrHeld
 	CreatedAt time.Time
 	UpdatedAt time.Time
 }
 
-const migrationColumns = `did, state, data, sealed, created_at, updated_at`
+const migrationColumns = `did, state, data, sealed, holds, created_at, updated_at`
 
 func scanMigration(scan func(...any) error) (m Migration, err error) {
 	var data string
 	var created, updated int64
-	err = scan(&m.DID, &m.State, &data, &m.Sealed, &created, &updated)
+	err = scan(&m.DID, &m.State, &data, &m.Sealed, &m.Holds, &created, &updated)
 	m.Data, m.CreatedAt, m.UpdatedAt = []byte(data), fromMicros(created), fromMicros(updated)
 	return m, err
 }
@@ -49,9 +54,10 @@ func (s *Store) Migrations(ctx context.Context) ([]Migration, error) {
 
 // PutMigration stores the move of an account in place of what was there; CreatedAt stays that of the first time, UpdatedAt is the transaction's.
 func (tx *Tx) PutMigration(ctx context.Context, m Migration) error {
-	_, err := tx.exec(ctx, `INSERT INTO migration (`+migrationColumns+`) VALUES (?, ?, ?, ?, ?5, ?5)
-		ON CONFLICT DO UPDATE SET state = excluded.state, data = excluded.data, sealed = excluded.sealed, updated_at = excluded.updated_at`,
-		m.DID.String(), m.State, string(m.Data), m.Sealed, micros(tx.now))
+	_, err := tx.exec(ctx, `INSERT INTO migration (`+migrationColumns+`) VALUES (?, ?, ?, ?, ?, ?6, ?6)
+		ON CONFLICT DO UPDATE SET state = excluded.state, data = excluded.data, sealed = excluded.sealed, holds = excluded.holds,
+			updated_at = excluded.updated_at`,
+		m.DID.String(), m.State, string(m.Data), m.Sealed, m.Holds, micros(tx.now))
 	if err != nil {
 		return fmt.Errorf("store migration of %s: %w", m.DID, err)
 	}
@@ -65,6 +71,16 @@ func (tx *Tx) SetMigrationTokens(ctx context.Context, did syntax.DID, sealed []b
 		return fmt.Errorf("store the tokens of the migration of %s: %w", did, err)
 	}
 	return nil
+}
+
+// checkHeld refuses changes of an account that is on its way to another server. The error is ErrHeld.
+func (tx *Tx) checkHeld(ctx context.Context, id AccountID) error {
+	var n int
+	err := tx.queryRow(ctx, `SELECT count(*) FROM migration JOIN account USING (did) WHERE account.id = ? AND holds`, int64(id)).Scan(&n)
+	if err == nil && n > 0 {
+		err = ErrHeld
+	}
+	return err
 }
 
 // DeleteMigration forgets a move. One that is not there is no error.

@@ -29,6 +29,9 @@ func (tx *Tx) Preferences(ctx context.Context, acct AccountID) ([]Preference, er
 
 // ReplacePreferences puts the list in the place of all preferences of the account.
 func (tx *Tx) ReplacePreferences(ctx context.Context, acct AccountID, all []Preference) error {
+	if err := tx.checkHeld(ctx, acct); err != nil {
+		return err
+	}
 	if _, err := tx.exec(ctx, `DELETE FROM preference WHERE account = ?`, acct); err != nil {
 		return fmt.Errorf("replace preferences: %w", err)
 	}

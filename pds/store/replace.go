@@ -66,7 +66,7 @@ const (
 //
 // Rows that stay the same are not touched. Uploaded blobs that the new records refer to become public, those of the old become private uploads again.
 //
-// Errors: ErrActive, ErrNotFound, ErrSuperseded, the one of Records before which nothing has been changed if it is the first of all, repo.ErrCorrupt if
+// Errors: ErrActive, ErrHeld, ErrNotFound, ErrSuperseded, the one of Records before which nothing has been changed if it is the first of all, repo.ErrCorrupt if
 // the records do not make the tree of the head.
 func (s *Store) Replace(ctx context.Context, r Replacement) (RepoStats, error) {
 	unlock, err := s.repoLocks.lock(ctx, r.Account)
@@ -99,6 +99,9 @@ func (r *Replacement) begin(tx *Tx) error {
 	}
 	if r.Resume {
 		return r.stillOurs(tx)
+	}
+	if err := tx.checkHeld(ctx, r.Account); err != nil {
+		return err
 	}
 	n, err := tx.execCount(ctx, mark, r.Name, acct)
 	if err == nil && n == 0 {

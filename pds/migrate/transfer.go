@@ -1,0 +1,88 @@
+package migrate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/ipfs/go-cid"
+)
+
+const (
+	blobPage = 100
+	// blobTries is after how many passes a blob is given up that the other host only ever answers with a fault.
+	blobTries = 8
+)
+
+// transfer carries blobs from one host to the other, several at once. One that cannot be carried is noted and does not hold up the rest.
+type transfer struct {
+	// carry returns why a blob is lost, or an error after which it may be tried again.
+	carry func(context.Context, cid.Cid) (lost string, err error)
+
+	mu     sync.Mutex
+	lost   []Lost  // guarded by mu
+	failed []error // guarded by mu
+}
+
+// page carries some blobs. Its error ends the step: all others are kept for settle.
+func (t *transfer) page(ctx context.Context, cids []cid.Cid) error {
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, hostParallel)
+	for _, c := range cids {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			lost, err := t.carry(ctx, c)
+			t.mu.Lock()
+			defer t.mu.Unlock()
+			if lost != "" {
+				t.lost = append(t.lost, Lost{c.String(), lost})
+			} else if err != nil {
+				t.failed = append(t.failed, fmt.Errorf("blob %s: %w", c, err))
+			}
+		})
+	}
+	wg.Wait()
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	for _, err := range t.failed {
+		if errors.Is(err, errSignIn) || len(t.failed) > blobPage {
+			return err
+		}
+	}
+	return nil
+}
+
+// settle puts the move into the next state, with what was lost, unless something may still be had by another attempt.
+func (t *transfer) settle(mv *move) error {
+	if err := t.giveUp(mv.Failures); err != nil {
+		return err
+	}
+	slices.SortFunc(t.lost, func(a, b Lost) int { return strings.Compare(a.CID, b.CID) })
+	mv.Lost, mv.State = t.lost, StatePreferences
+	return nil
+}
+
+// giveUp counts as lost, after many attempts, what the other host only answers with faults.
+func (t *transfer) giveUp(failures int) error {
+	if len(t.failed) == 0 {
+		return nil
+	}
+	err := fmt.Errorf("%d blobs could not be carried over; the first: %w", len(t.failed), t.failed[0])
+	if failures < blobTries {
+		return err
+	}
+	for _, e := range t.failed {
+		var refused *HostError
+		if !errors.As(e, &refused) {
+			return err // it is the network
+		}
+		c, reason, _ := strings.Cut(strings.TrimPrefix(e.Error(), "blob "), ": ")
+		t.lost = append(t.lost, Lost{c, reason})
+	}
+	return nil
+}
