@@ -50,6 +50,26 @@ type Config struct {
 	PrivacyPolicyURL string `env:"PDS_PRIVACY_POLICY_URL"`
 	// A link to the terms of service, shown by describeServer.
 	TermsOfServiceURL string `env:"PDS_TERMS_OF_SERVICE_URL"`
+	// A link to the website of those who run the server, shown on its pages.
+	HomeURL string `env:"PDS_HOME_URL"`
+	// A link to where people find help, shown on the pages.
+	SupportURL string `env:"PDS_SUPPORT_URL"`
+	// The web address of a picture that stands beside the name on the pages. Empty means Perch's.
+	LogoURL string `env:"PDS_LOGO_URL"`
+	// The web address of a picture behind the pages when they are light.
+	BackgroundLightURL string `env:"PDS_BACKGROUND_LIGHT_URL"`
+	// The same when they are dark.
+	BackgroundDarkURL string `env:"PDS_BACKGROUND_DARK_URL"`
+	// The colour of buttons and links on the pages, such as #1f6b57. Where text in a colour could not be read, it is made darker or lighter.
+	PrimaryColor string `env:"PDS_PRIMARY_COLOR"`
+	// The colour of errors on the pages.
+	ErrorColor string `env:"PDS_ERROR_COLOR"`
+	// The colour of warnings on the pages.
+	WarningColor string `env:"PDS_WARNING_COLOR"`
+	// The colour of hints on the pages.
+	InfoColor string `env:"PDS_INFO_COLOR"`
+	// The colour of good news on the pages.
+	SuccessColor string `env:"PDS_SUCCESS_COLOR"`
 
 	// The folder for everything the server keeps: perch.db, master.key and, unless told otherwise, the blobs.
 	DataDirectory string `env:"PDS_DATA_DIRECTORY" envDefault:"." group:"Data"`

@@ -17,6 +17,7 @@ import (
 
 	"perch/pds/mail"
 	"perch/pds/seal"
+	"perch/pds/web"
 )
 
 // Limits of settings.
@@ -80,16 +81,35 @@ func (c *Config) checkServer(k *checker) {
 			k.add("PDS_SERVICE_DID", "%q is no DID; remove it to use did:web:%s", c.DID, c.Hostname)
 		}
 	}
-	for name, link := range map[string]string{"PDS_PRIVACY_POLICY_URL": c.PrivacyPolicyURL, "PDS_TERMS_OF_SERVICE_URL": c.TermsOfServiceURL} {
-		if link != "" && badURL(link) {
-			k.add(name, "%q is no web address; write one that begins with https://", link)
-		}
-	}
+	c.checkAbout(k)
 	if !slices.Contains([]string{"debug", "info", "warn", "error"}, strings.ToLower(c.LogLevel)) {
 		k.add("PDS_LOG_LEVEL", "%q is no level; write debug, info, warn or error", c.LogLevel)
 	}
 	if c.LogFormat != "text" && c.LogFormat != "json" {
 		k.add("PDS_LOG_FORMAT", "%q is no format; write text or json", c.LogFormat)
+	}
+}
+
+// checkAbout looks at the links and colours of the pages.
+func (c *Config) checkAbout(k *checker) {
+	for name, link := range map[string]string{
+		"PDS_PRIVACY_POLICY_URL": c.PrivacyPolicyURL, "PDS_TERMS_OF_SERVICE_URL": c.TermsOfServiceURL, "PDS_HOME_URL": c.HomeURL, "PDS_SUPPORT_URL": c.SupportURL,
+		"PDS_LOGO_URL": c.LogoURL, "PDS_BACKGROUND_LIGHT_URL": c.BackgroundLightURL, "PDS_BACKGROUND_DARK_URL": c.BackgroundDarkURL,
+	} {
+		if link != "" && badURL(link) {
+			k.add(name, "%q is no web address; write one that begins with https://", link)
+		}
+	}
+	for name, color := range map[string]string{
+		"PDS_PRIMARY_COLOR": c.PrimaryColor, "PDS_ERROR_COLOR": c.ErrorColor, "PDS_WARNING_COLOR": c.WarningColor, "PDS_INFO_COLOR": c.InfoColor,
+		"PDS_SUCCESS_COLOR": c.SuccessColor,
+	} {
+		if color == "" {
+			continue
+		}
+		if err := web.CheckColor(color); err != nil {
+			k.add(name, "%v", err)
+		}
 	}
 }
 

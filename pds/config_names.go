@@ -32,16 +32,6 @@ var without = map[string]string{
 	"PDS_MAX_SUBSCRIPTION_BUFFER":               "a slow subscriber needs no buffer; see PDS_FIREHOSE_BUFFER_BYTES",
 	"PDS_PROXY_MAX_RETRIES":                     "requests to services are sent once",
 	"PDS_PROXY_PREFER_COMPRESSED":               "answers are passed on as they come",
-	"PDS_HOME_URL":                              "the pages of this version do not show it",
-	"PDS_LOGO_URL":                              "the pages of this version do not show it",
-	"PDS_SUPPORT_URL":                           "the pages of this version do not show it",
-	"PDS_PRIMARY_COLOR":                         "the pages of this version have no colours to choose",
-	"PDS_ERROR_COLOR":                           "the pages of this version have no colours to choose",
-	"PDS_WARNING_COLOR":                         "the pages of this version have no colours to choose",
-	"PDS_INFO_COLOR":                            "the pages of this version have no colours to choose",
-	"PDS_SUCCESS_COLOR":                         "the pages of this version have no colours to choose",
-	"PDS_BACKGROUND_LIGHT_URL":                  "the pages of this version have no background",
-	"PDS_BACKGROUND_DARK_URL":                   "the pages of this version have no background",
 }
 
 // lookup finds what is said about a name, or about the prefix it begins with.

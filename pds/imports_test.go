@@ -11,7 +11,7 @@ import (
 // allowedImports is the architecture: which of our packages each package may import. ARCHITECTURE.md shows it as a picture.
 var allowedImports = map[string][]string{
 	"cmd/perch":         {"pds", "pds/adopt", "pds/seal", "pds/store"},
-	"pds":               {"identity", "identity/plc", "lexicons", "pds/account", "pds/adopt", "pds/auth", "pds/blob", "pds/event", "pds/firehose", "pds/mail", "pds/migrate", "pds/oauth", "pds/proxy", "pds/readafter", "pds/relay", "pds/seal", "pds/store", "repo", "repo/mst", "xrpc"},
+	"pds":               {"identity", "identity/plc", "lexicons", "pds/account", "pds/adopt", "pds/auth", "pds/blob", "pds/event", "pds/firehose", "pds/mail", "pds/migrate", "pds/oauth", "pds/proxy", "pds/readafter", "pds/relay", "pds/seal", "pds/store", "pds/web", "repo", "repo/mst", "xrpc"},
 	"pds/store":         {"pds/event", "repo", "repo/mst"},
 	"pds/event":         {"repo"},
 	"pds/firehose":      {"pds/event", "pds/store"},
@@ -24,6 +24,7 @@ var allowedImports = map[string][]string{
 	"pds/oauth":         {"identity", "pds/account", "pds/auth", "pds/oauth/dpop", "pds/oauth/scope", "pds/store"},
 	"pds/oauth/dpop":    {},
 	"pds/oauth/scope":   {},
+	"pds/web":           {"identity", "pds/account", "pds/auth", "pds/oauth", "pds/oauth/scope", "pds/store"},
 	"pds/seal":          {},
 	"pds/blob":          {"repo"},
 	"pds/proxy":         {"identity"},

@@ -179,7 +179,7 @@ func (s *Server) sweep(ctx context.Context) {
 		s.log.ErrorContext(ctx, "sweep unfinished uploads", "err", err)
 	}
 	for what, sweep := range map[string]func(context.Context) error{
-		"sessions": s.accounts.SweepSessions, "codes": s.accounts.SweepCodes, "mails": s.sweepMails, "accounts": s.deleteExpired, "imports": s.sweepImports,
+		"sessions": s.accounts.SweepSessions, "browsers": s.accounts.SweepDevices, "codes": s.accounts.SweepCodes, "mails": s.sweepMails, "accounts": s.deleteExpired, "imports": s.sweepImports,
 	} {
 		if err := sweep(ctx); err != nil && ctx.Err() == nil {
 			s.log.ErrorContext(ctx, "sweep "+what, "err", err)

@@ -2,7 +2,6 @@ package pds
 
 import (
 	"encoding/json"
-	"html/template"
 	"net"
 	"net/http"
 	"strings"
@@ -12,45 +11,6 @@ import (
 
 // robots lets crawlers in: everything public here is public by design.
 const robots = "# Crawling the public API is allowed\nUser-agent: *\nAllow: /\n"
-
-var homePage = template.Must(template.New("home").Parse(`<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{{.Name}}</title>
-<style>
-  :root { color-scheme: light dark; font: 1rem/1.5 system-ui, sans-serif }
-  body { max-width: 36rem; margin: 12vh auto; padding: 0 1rem }
-  code { background: #8882; padding: .1em .3em; border-radius: .2em }
-</style>
-<h1>{{.Name}}</h1>
-<p>This is an <a href="https://atproto.com">AT Protocol</a> personal data server: accounts live here, and apps such as
-<a href="https://bsky.app">Bluesky</a> sign in to them. Use <code>{{.URL}}</code> as the hosting provider when you sign in.</p>
-<p>{{if .Invite}}New accounts need an invite code.{{else}}Sign-up is open.{{end}}{{if .Contact}} Questions go to
-<a href="mailto:{{.Contact}}">{{.Contact}}</a>.{{end}}</p>
-<p>{{if .Terms}}<a href="{{.Terms}}">Terms of service</a> {{end}}{{if .Privacy}}<a href="{{.Privacy}}">Privacy policy</a> {{end}}Runs on Perch {{.Version}}.</p>
-</html>
-`))
-
-// home is the page that a person sees who opens the server's address in a browser.
-func (s *Server) home(w http.ResponseWriter, r *http.Request) {
-	h := w.Header()
-	h.Set("Content-Type", "text/html; charset=utf-8")
-	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'")
-	h.Set("X-Content-Type-Options", "nosniff")
-	err := homePage.Execute(w, map[string]any{
-		"Name":    s.cfg.DisplayName(),
-		"URL":     s.cfg.PublicURL(),
-		"Invite":  s.cfg.InviteRequired,
-		"Contact": s.cfg.ContactEmailAddress,
-		"Terms":   s.cfg.TermsOfServiceURL,
-		"Privacy": s.cfg.PrivacyPolicyURL,
-		"Version": s.version(),
-	})
-	if err != nil {
-		s.log.WarnContext(r.Context(), "write home page", "err", err)
-	}
-}
 
 func (s *Server) robots(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")

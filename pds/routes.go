@@ -23,6 +23,7 @@ func (s *Server) routes() {
 	s.adminRoutes()
 	s.appViewRoutes()
 	s.pages()
+	s.webPages()
 	s.operatorPages()
 }
 
@@ -147,7 +148,6 @@ func (s *Server) appViewRoutes() {
 
 func (s *Server) pages() {
 	m := s.mux
-	m.PageFunc(http.MethodGet, "/", s.home)
 	m.PageFunc(http.MethodGet, "/robots.txt", s.robots)
 	m.PageFunc(http.MethodGet, "/xrpc/_health", s.health, xrpc.WithCORS())
 	m.PageFunc(http.MethodGet, "/tls-check", s.tlsCheck)

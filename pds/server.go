@@ -28,6 +28,7 @@ import (
 	"perch/pds/relay"
 	"perch/pds/seal"
 	"perch/pds/store"
+	"perch/pds/web"
 	"perch/xrpc"
 )
 
@@ -64,6 +65,7 @@ type Server struct {
 	exports     *exports
 	imports     *imports
 	migrations  *migrate.Manager
+	web         *web.Site
 	mux         *xrpc.Mux
 }
 
@@ -151,6 +153,9 @@ func (s *Server) build(ctx context.Context, box *seal.Box) (err error) {
 		ClientIP:       clientIP,
 	})
 	s.buildMigrations()
+	if err := s.buildWeb(); err != nil {
+		return err
+	}
 	s.mux = xrpc.New(s.muxOptions())
 	s.routes()
 	return nil

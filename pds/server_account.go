@@ -64,9 +64,7 @@ type createAccountOutput struct {
 	DIDDoc     json.RawMessage `json:"didDoc,omitempty"`
 }
 
-// createAccount makes a new did:plc account, or the account of somebody who moves here and brings a DID. For a new one everything that can be refused is
-// checked first, then the DID is registered, and then account, repository, events and session are stored in one transaction. If that comes to nothing, the
-// DID is given up again, should there be one.
+// createAccount makes a new did:plc account, or the account of somebody who moves here and brings a DID.
 func (s *Server) createAccount(ctx context.Context, in *createAccountInput) (*createAccountOutput, error) {
 	if len(in.PLCOp) > 0 {
 		return nil, xrpc.InvalidRequest(`Unsupported input: "plcOp". Send it to submitPlcOperation once the account is made`)
@@ -79,23 +77,33 @@ func (s *Server) createAccount(ctx context.Context, in *createAccountInput) (*cr
 			return nil, xrpc.InvalidRequest("recoveryKey is not a did:key of a P-256 or K-256 key")
 		}
 	}
-	res, err := s.accounts.Reserve(ctx, account.NewAccount{
+	session, err := s.newAccount(ctx, account.NewAccount{
 		Handle: in.Handle, Email: in.Email, Password: in.Password, InviteCode: in.InviteCode,
-	})
+	}, in.RecoveryKey)
 	if err != nil {
 		return nil, err
 	}
-	defer res.Release()
-	op, err := s.genesis(res, in.RecoveryKey)
+	return s.createdAccount(ctx, session)
+}
+
+// newAccount makes an account with a new did:plc. Everything that can be refused is checked first, then the DID is registered, and then account, repository,
+// events and session are stored in one transaction. If that comes to nothing, the DID is given up again, should there be one.
+func (s *Server) newAccount(ctx context.Context, in account.NewAccount, recoveryKey string) (account.Session, error) {
+	res, err := s.accounts.Reserve(ctx, in)
 	if err != nil {
-		return nil, err
+		return account.Session{}, err
+	}
+	defer res.Release()
+	op, err := s.genesis(res, recoveryKey)
+	if err != nil {
+		return account.Session{}, err
 	}
 	session, err := s.makeAccount(ctx, res, op)
 	if err != nil {
-		return nil, err
+		return account.Session{}, err
 	}
 	s.relay.Notify()
-	return s.createdAccount(ctx, session)
+	return session, nil
 }
 
 // genesis is the operation that makes the DID: the owner's recovery key first, the operator's next, the server's last.

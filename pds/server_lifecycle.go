@@ -56,15 +56,18 @@ func (s *Server) deactivateAccount(ctx context.Context, in *deactivateAccountInp
 // activateAccount opens the account once its DID document names this server and the account's key. The network is told in one transaction:
 // #account, #identity, #sync, which is the order that relays want.
 func (s *Server) activateAccount(ctx context.Context, _ *struct{}) (*struct{}, error) {
-	acct := auth.From(ctx).Account
+	return &struct{}{}, s.activateChecked(ctx, auth.From(ctx).Account)
+}
+
+func (s *Server) activateChecked(ctx context.Context, acct *store.Account) error {
 	if err := s.checkDocument(ctx, acct); err != nil {
-		return nil, err
+		return err
 	}
 	if err := s.activate(ctx, acct.ID); err != nil {
-		return nil, err
+		return err
 	}
 	s.relay.Notify()
-	return &struct{}{}, nil
+	return nil
 }
 
 // checkDocument tells whether the account's DID document, as it is just now, names this server and the key that the account signs with here.

@@ -195,7 +195,7 @@ func TestPages(t *testing.T) {
 		return a.status, string(a.body)
 	}
 	for path, want := range map[string]string{
-		"/": "personal data server", "/robots.txt": "Allow: /", "/xrpc/_health": `"version"`, "/.well-known/did.json": "AtprotoPersonalDataServer",
+		"/": "AT Protocol", "/robots.txt": "Allow: /", "/xrpc/_health": `"version"`, "/.well-known/did.json": "AtprotoPersonalDataServer",
 	} {
 		if status, body := page(path, ""); status != 200 || !strings.Contains(body, want) {
 			t.Errorf("%s: %d %s", path, status, body)

@@ -211,5 +211,10 @@ func (m *Mux) PageFunc(verb, path string, h http.HandlerFunc, opts ...PageOption
 	m.Page(verb, path, h, opts...)
 }
 
+// Take counts a request of a page against rules, under the names that they must have. The error, if one is used up, is a 429.
+func (m *Mux) Take(r *http.Request, rules ...RateLimit) error {
+	return m.limiter.take(callOf(r.Context()), rules, nil)
+}
+
 // Methods lists the methods that are registered, in the order of their names.
 func (m *Mux) Methods() []string { return slices.Sorted(maps.Keys(m.methods)) }

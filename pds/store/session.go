@@ -141,8 +141,11 @@ func absent(err error) error {
 	return err
 }
 
-// DeleteSessions ends all sessions of an account.
+// DeleteSessions ends all sessions of an account, and signs it out in all browsers.
 func (tx *Tx) DeleteSessions(ctx context.Context, acct AccountID) error {
+	if err := tx.deleteDeviceAccounts(ctx, acct); err != nil {
+		return err
+	}
 	return tx.deleteSessions(ctx, "DELETE FROM session WHERE account = ? RETURNING id", acct)
 }
 

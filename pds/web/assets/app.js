@@ -1,0 +1,78 @@
+// Help for those who have scripts. Nothing needs it: every page works by links and forms.
+'use strict'
+document.documentElement.classList.add('scripted')
+
+const all = (selector) => document.querySelectorAll(selector)
+
+// A password can be looked at.
+for (const button of all('[data-reveal]')) {
+  button.addEventListener('click', () => {
+    const input = document.getElementById(button.dataset.reveal)
+    const shown = input.type === 'text'
+    input.type = shown ? 'password' : 'text'
+    button.setAttribute('aria-pressed', String(!shown))
+  })
+}
+
+// A text can be copied.
+for (const button of all('[data-copy]')) {
+  button.addEventListener('click', async () => {
+    await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent)
+    const before = button.textContent
+    button.textContent = button.dataset.done
+    setTimeout(() => { button.textContent = before }, 2000)
+  })
+}
+
+// A form is sent once, and a password that was looked at is hidden again, so that browsers know it as one.
+for (const form of all('form')) {
+  form.addEventListener('submit', (event) => {
+    if (form.dataset.sent) return event.preventDefault()
+    form.dataset.sent = 'yes'
+    for (const b of form.querySelectorAll('[data-reveal]')) document.getElementById(b.dataset.reveal).type = 'password'
+    event.submitter?.setAttribute('aria-busy', 'true')
+  })
+}
+addEventListener('pageshow', () => { // also when somebody comes back to a page that was kept
+  for (const form of all('form')) {
+    delete form.dataset.sent
+    for (const b of form.querySelectorAll('[aria-busy]')) b.removeAttribute('aria-busy')
+  }
+})
+
+// While somebody types, the server is asked whether it would do.
+for (const input of all('[data-check]')) {
+  const out = document.getElementById(input.id + '-checked')
+  let timer, asked = 0
+  const check = async () => {
+    const mine = ++asked
+    const query = new URLSearchParams(new FormData(input.form))
+    for (const key of [...query.keys()]) if (!['handle', 'domain', 'lang'].includes(key)) query.delete(key)
+    const response = await fetch(input.dataset.check + '?' + query, { headers: { Accept: 'application/json' } }).catch(() => null)
+    if (mine !== asked) return
+    const answer = response?.ok ? await response.json() : { text: '' }
+    out.textContent = answer.text
+    out.className = 'checked ' + (answer.good ? 'good' : 'bad')
+  }
+  const later = () => {
+    clearTimeout(timer)
+    asked++
+    out.textContent = ''
+    if (input.value.length > 2) timer = setTimeout(check, 350)
+  }
+  input.addEventListener('input', later)
+  for (const select of input.form.querySelectorAll('select')) select.addEventListener('change', later)
+}
+
+// A menu closes with Escape and with a click beside it.
+for (const menu of all('details.menu')) {
+  menu.addEventListener('keydown', (event) => {
+    if (event.key !== 'Escape') return
+    menu.open = false
+    menu.querySelector('summary').focus()
+  })
+  addEventListener('click', (event) => { if (!menu.contains(event.target)) menu.open = false })
+}
+
+// A form that only carries an answer on to the next site sends itself.
+document.querySelector('form[data-send]')?.submit()

@@ -1,0 +1,113 @@
+package web
+
+import (
+	"embed"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+
+	"golang.org/x/text/language"
+)
+
+//go:embed messages/*.json
+var messageFiles embed.FS
+
+const fallbackLanguage = "en"
+
+// languageNames are the languages of the pages, each by its own name, in the order of the menu. A file messages/TAG.json belongs to each.
+var languageNames = []struct{ Tag, Name string }{
+	{"en", "English"}, {"de", "Deutsch"}, {"es", "Español"}, {"fr", "Français"}, {"ja", "日本語"}, {"pt", "Português"},
+}
+
+// words are the texts of one language.
+type words struct {
+	Tag   string
+	texts map[string]string
+}
+
+// languages reads the message files, once.
+var languages = sync.OnceValue(func() map[string]*words {
+	all := map[string]*words{}
+	for _, l := range languageNames {
+		text, err := messageFiles.ReadFile("messages/" + l.Tag + ".json")
+		if err != nil {
+			panic(err) // embedded
+		}
+		w := &words{Tag: l.Tag}
+		if err := json.Unmarshal(text, &w.texts); err != nil {
+			panic(fmt.Sprintf("messages/%s.json: %v", l.Tag, err))
+		}
+		all[l.Tag] = w
+	}
+	return all
+})
+
+var languageMatcher = sync.OnceValue(func() language.Matcher {
+	var tags []language.Tag
+	for _, l := range languageNames {
+		tags = append(tags, language.Make(l.Tag))
+	}
+	return language.NewMatcher(tags)
+})
+
+func (w *words) has(key string) bool { return w.texts[key] != "" }
+
+// text is the text of a key, with {name} replaced by what follows: text("key", "name", value). A key that is not there is shown as it is.
+func (w *words) text(key string, args ...any) string {
+	text, ok := w.texts[key]
+	if !ok {
+		return key
+	}
+	if len(args) < 2 {
+		return text
+	}
+	pairs := make([]string, 0, len(args))
+	for i := 0; i+1 < len(args); i += 2 {
+		pairs = append(pairs, fmt.Sprintf("{%v}", args[i]), fmt.Sprint(args[i+1]))
+	}
+	return strings.NewReplacer(pairs...).Replace(text)
+}
+
+// chooseLanguage takes, in this order, what was chosen by hand, what an app asks for, and what the browser wants.
+func (r *request) chooseLanguage() *words {
+	query := r.URL.Query()
+	if chosen := languages()[query.Get("lang")]; chosen != nil {
+		if r.cookie(languageCookie) != chosen.Tag {
+			r.setCookie(languageCookie, chosen.Tag, languageLifetime)
+		}
+		return chosen
+	}
+	if chosen := languages()[r.cookie(languageCookie)]; chosen != nil {
+		return chosen
+	}
+	r.w.Header().Add("Vary", "Accept-Language")
+	return matchLanguage(strings.Fields(query.Get("ui_locales")), r.Header)
+}
+
+func matchLanguage(asked []string, h http.Header) *words {
+	if len(asked) > 10 {
+		asked = asked[:10]
+	}
+	_, i := language.MatchStrings(languageMatcher(), append(slices.Clone(asked), h.Get("Accept-Language"))...)
+	return languages()[languageNames[i].Tag]
+}
+
+// languageLink is a language in the menu.
+type languageLink struct {
+	Tag, Name, URL string
+	Current        bool
+}
+
+// languageLinks lead to this page in each language.
+func (r *request) languageLinks() []languageLink {
+	var links []languageLink
+	for _, l := range languageNames {
+		query := r.URL.Query()
+		query.Set("lang", l.Tag)
+		links = append(links, languageLink{l.Tag, l.Name, r.URL.Path + "?" + query.Encode(), l.Tag == r.words.Tag})
+	}
+	return links
+}

@@ -1,0 +1,199 @@
+package web
+
+import (
+	"bytes"
+	"embed"
+	"fmt"
+	"html/template"
+	"io/fs"
+	"net/http"
+	"path"
+	"strings"
+	"sync"
+	"time"
+
+	"perch/pds/account"
+)
+
+//go:embed templates/*.html
+var templateFiles embed.FS
+
+// view is what a template sees.
+type view struct {
+	Site      siteView
+	Lang      string
+	Languages []languageLink
+	Token     string // for forms
+	Flash     *flash
+	Form      *Form
+	Next      string // the page to go on to, for hidden fields
+	Nav       []navItem
+	Device    *account.Device
+	Current   *account.SignedIn
+	Data      any
+}
+
+// siteView is what all pages show of the server.
+type siteView struct {
+	Name, URL, Host                       string
+	Home, Logo, Support, Terms, Privacy   string
+	Contact, Version, Style, Script, Icon string
+	ThemeLight, ThemeDark                 string
+	HasBackground, InviteRequired         bool
+}
+
+// render answers with a page.
+func (r *request) render(name string, data any) error {
+	return r.renderStatus(http.StatusOK, name, data)
+}
+
+// renderForm answers with a page that shows a form: again, with its errors, or for the first time.
+func (r *request) renderForm(name string, f *Form, data any) error {
+	status := http.StatusOK
+	if !f.ok() {
+		status = http.StatusUnprocessableEntity
+	}
+	return r.renderView(status, name, f, data)
+}
+
+func (r *request) renderStatus(status int, name string, data any) error {
+	return r.renderView(status, name, nil, data)
+}
+
+func (r *request) renderView(status int, name string, f *Form, data any) error {
+	t, err := pageTemplate(r.words.Tag, name)
+	if err != nil {
+		return err
+	}
+	v := &view{
+		Site: r.site.view(), Lang: r.words.Tag, Languages: r.languageLinks(), Token: r.token(), Flash: r.takeFlash(), Form: f,
+		Next: localPath(r.FormValue("next")), Device: r.device, Current: r.current(), Data: data,
+	}
+	v.Nav = r.navigation()
+	var page bytes.Buffer
+	if err := t.ExecuteTemplate(&page, "layout", v); err != nil {
+		return unexpected("render "+name, err)
+	}
+	h := r.w.Header()
+	h.Set("Content-Security-Policy", r.site.policy(r.formTargets, nil))
+	r.w.WriteHeader(status)
+	_, _ = page.WriteTo(r.w)
+	return nil
+}
+
+func (s *Site) view() siteView {
+	b := s.brand
+	return siteView{
+		Name: b.Name, URL: s.opts.PublicURL, Host: strings.TrimPrefix(strings.TrimPrefix(s.opts.PublicURL, "https://"), "http://"),
+		Home: b.HomeURL, Logo: b.LogoURL, Support: b.SupportURL, Terms: b.TermsURL, Privacy: b.PrivacyURL, Contact: b.Contact,
+		Version: s.opts.Version, Style: s.assets.url("style.css"), Script: s.assets.url("app.js"), Icon: s.assets.url("icon.svg"),
+		ThemeLight: lightPaper.hex(), ThemeDark: darkPaper.hex(),
+		HasBackground: b.BackgroundLightURL != "" || b.BackgroundDarkURL != "", InviteRequired: s.opts.InviteRequired,
+	}
+}
+
+// templateSets are the pages of each language, by name.
+var templateSets = sync.OnceValues(func() (map[string]map[string]*template.Template, error) {
+	all := map[string]map[string]*template.Template{}
+	for tag, w := range languages() {
+		set, err := parsePages(w)
+		if err != nil {
+			return nil, err
+		}
+		all[tag] = set
+	}
+	return all, nil
+})
+
+func pageTemplate(tag, name string) (*template.Template, error) {
+	sets, err := templateSets()
+	if err != nil {
+		return nil, err
+	}
+	if t := sets[tag][name]; t != nil {
+		return t, nil
+	}
+	return nil, fmt.Errorf("there is no page %s", name)
+}
+
+// parsePages puts each page into a copy of the layout.
+func parsePages(w *words) (map[string]*template.Template, error) {
+	base, err := template.New("base").Funcs(functions(w)).ParseFS(templateFiles, "templates/layout.html", "templates/parts.html")
+	if err != nil {
+		return nil, err
+	}
+	names, err := fs.Glob(templateFiles, "templates/*.html")
+	if err != nil {
+		return nil, err
+	}
+	set := map[string]*template.Template{}
+	for _, file := range names {
+		name := strings.TrimSuffix(path.Base(file), ".html")
+		if name == "layout" || name == "parts" {
+			continue
+		}
+		t, err := base.Clone()
+		if err == nil {
+			_, err = t.ParseFS(templateFiles, file)
+		}
+		if err != nil {
+			return nil, err
+		}
+		set[name] = t
+	}
+	return set, nil
+}
+
+// functions are what templates can call.
+func functions(w *words) template.FuncMap {
+	return template.FuncMap{
+		"t":      w.text,
+		"field":  newField,
+		"icon":   icon,
+		"date":   func(t time.Time) string { return t.UTC().Format(w.text("format.date")) },
+		"stamp":  func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
+		"values": values,
+	}
+}
+
+// values gives a part more than one value: {{template "part" values "view" . "title" "…"}}.
+func values(pairs ...any) (map[string]any, error) {
+	if len(pairs)%2 != 0 {
+		return nil, fmt.Errorf("values: a name without a value")
+	}
+	m := map[string]any{}
+	for i := 0; i < len(pairs); i += 2 {
+		m[fmt.Sprint(pairs[i])] = pairs[i+1]
+	}
+	return m, nil
+}
+
+// icon is a drawing in a line of text. It says nothing that the text does not.
+func icon(name string) (template.HTML, error) {
+	d, ok := icons[name]
+	if !ok {
+		return "", fmt.Errorf("there is no icon %s", name)
+	}
+	return template.HTML(`<svg class="icon" viewBox="0 0 24 24" aria-hidden="true" focusable="false"><path d="` + d + `"/></svg>`), nil
+}
+
+// icons are paths on a board of 24 by 24, drawn as lines.
+var icons = map[string]string{
+	"account": "M12 12a4 4 0 1 0 0-8 4 4 0 0 0 0 8zM4.5 20.5c.6-3.6 3.6-6 7.5-6s6.9 2.4 7.5 6",
+	"alert":   "M12 8.5v4.5M12 16.5v.01M10.3 4.2 2.8 17.3A2 2 0 0 0 4.5 20.3h15a2 2 0 0 0 1.7-3L13.7 4.2a2 2 0 0 0-3.4 0z",
+	"app":     "M4 5.5A1.5 1.5 0 0 1 5.5 4h3A1.5 1.5 0 0 1 10 5.5v3A1.5 1.5 0 0 1 8.5 10h-3A1.5 1.5 0 0 1 4 8.5zM14 5.5A1.5 1.5 0 0 1 15.5 4h3A1.5 1.5 0 0 1 20 5.5v3a1.5 1.5 0 0 1-1.5 1.5h-3A1.5 1.5 0 0 1 14 8.5zM4 15.5A1.5 1.5 0 0 1 5.5 14h3a1.5 1.5 0 0 1 1.5 1.5v3A1.5 1.5 0 0 1 8.5 20h-3A1.5 1.5 0 0 1 4 18.5zM17 14v6M14 17h6",
+	"arrow":   "M9 5l7 7-7 7",
+	"at":      "M16 12a4 4 0 1 1-8 0 4 4 0 0 1 8 0zm0 0v1.5a2.5 2.5 0 0 0 5 0V12a9 9 0 1 0-3.5 7.1",
+	"check":   "M5 12.5l4.5 4.5L19 7.5",
+	"device":  "M5 5h14a1 1 0 0 1 1 1v9a1 1 0 0 1-1 1H5a1 1 0 0 1-1-1V6a1 1 0 0 1 1-1zM9 20h6M12 16v4",
+	"globe":   "M12 21a9 9 0 1 0 0-18 9 9 0 0 0 0 18zM3 12h18M12 3c2.5 2.5 3.8 5.6 3.8 9s-1.3 6.5-3.8 9c-2.5-2.5-3.8-5.6-3.8-9S9.5 5.5 12 3z",
+	"home":    "M4 11l8-7 8 7v8.5a.5.5 0 0 1-.5.5H15v-6H9v6H4.5a.5.5 0 0 1-.5-.5z",
+	"key":     "M14.5 14a5 5 0 1 0-4.8-3.7L4 16v4h4v-2.5h2.5V15l1.2-1.2c.8.2 1.8.2 2.8.2zM16 8.5v.01",
+	"leave":   "M14 8V5.5A1.5 1.5 0 0 0 12.5 4h-7A1.5 1.5 0 0 0 4 5.5v13A1.5 1.5 0 0 0 5.5 20h7a1.5 1.5 0 0 0 1.5-1.5V16M9 12h11M17 9l3 3-3 3",
+	"mail":    "M4.5 5.5h15a1 1 0 0 1 1 1v11a1 1 0 0 1-1 1h-15a1 1 0 0 1-1-1v-11a1 1 0 0 1 1-1zM4 7l8 6 8-6",
+	"picture": "M5 4.5h14a1 1 0 0 1 1 1v13a1 1 0 0 1-1 1H5a1 1 0 0 1-1-1v-13a1 1 0 0 1 1-1zM4 16l5-5 4 4 2.5-2.5L20 17M15.5 9v.01",
+	"plus":    "M12 5v14M5 12h14",
+	"post":    "M5 19l1-4L16.5 4.5a1.4 1.4 0 0 1 2 0l1 1a1.4 1.4 0 0 1 0 2L9 18zM14 7l3 3",
+	"service": "M5 4.5h14a1 1 0 0 1 1 1v4a1 1 0 0 1-1 1H5a1 1 0 0 1-1-1v-4a1 1 0 0 1 1-1zM5 13.5h14a1 1 0 0 1 1 1v4a1 1 0 0 1-1 1H5a1 1 0 0 1-1-1v-4a1 1 0 0 1 1-1zM7.5 7.5v.01M7.5 16.5v.01",
+	"shield":  "M12 3l7.5 3v5.5c0 4.5-3 8-7.5 9.5-4.5-1.5-7.5-5-7.5-9.5V6z",
+}

@@ -1,0 +1,184 @@
+package web
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"time"
+
+	"perch/pds/account"
+)
+
+const (
+	// maxForm bounds a form that is sent here, in bytes.
+	maxForm = 64 << 10
+	// sudoAge is how long ago the password may have been given for what is sensitive.
+	sudoAge = 10 * time.Minute
+)
+
+// request is one request for a page, and what is known of who makes it.
+type request struct {
+	*http.Request
+	w    http.ResponseWriter
+	site *Site
+
+	words   *words
+	browser string          // the secret in the browser's cookie against forged requests; "" until one is needed
+	device  *account.Device // nil when nobody is signed in
+
+	// formTargets are the sites to which a form of this page may lead, beside our own.
+	formTargets []string
+}
+
+// handler answers a request, or returns an error that problem.go knows how to show.
+type handler func(*request) error
+
+// rule is what must be true before a page is served. It returns false when it has answered instead.
+type rule func(*request) (bool, error)
+
+// page registers a handler for a verb and path, as http.ServeMux has them.
+func (s *Site) page(pattern string, h handler, rules ...rule) {
+	s.mux.HandleFunc(pattern, func(w http.ResponseWriter, hr *http.Request) { s.serve(w, hr, h, rules) })
+}
+
+func (s *Site) serve(w http.ResponseWriter, hr *http.Request, h handler, rules []rule) {
+	r := &request{Request: hr, w: w, site: s, words: languages()[fallbackLanguage]}
+	s.secure(w.Header())
+	err := r.prepare()
+	for _, rule := range rules {
+		if err != nil {
+			break
+		}
+		var ok bool
+		if ok, err = rule(r); err == nil && !ok {
+			return
+		}
+	}
+	if err == nil {
+		err = h(r)
+	}
+	if err != nil {
+		r.fail(err)
+	}
+}
+
+// prepare finds out language and browser, and refuses forged forms.
+func (r *request) prepare() error {
+	r.words = r.chooseLanguage()
+	if cookie := r.cookie(deviceCookie); cookie != "" {
+		d, err := r.site.opts.Accounts.OpenDevice(r.Context(), cookie, r.site.opts.Visit(r.Request))
+		if err != nil {
+			return err
+		}
+		r.device = d
+		switch {
+		case d == nil:
+			r.dropCookie(deviceCookie)
+		case d.Cookie != "":
+			r.keepDevice(d)
+		}
+	}
+	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+		return nil
+	}
+	r.Body = http.MaxBytesReader(r.w, r.Body, maxForm)
+	if err := r.ParseForm(); err != nil {
+		return problem(http.StatusBadRequest, "form")
+	}
+	return r.checkForgery()
+}
+
+// current is the account that the page is about; nil when nobody is signed in.
+func (r *request) current() *account.SignedIn {
+	if r.device == nil {
+		return nil
+	}
+	return r.device.Current
+}
+
+// keepDevice gives the browser the cookie that says who is signed in.
+func (r *request) keepDevice(d *account.Device) {
+	r.device = d
+	var age time.Duration
+	if d.Remembered() {
+		age = account.RememberedLifetime
+	}
+	r.setCookie(deviceCookie, d.Cookie, age)
+}
+
+// signedIn lets in those who are signed in, and leads others to the sign-in and back.
+func signedIn(r *request) (bool, error) {
+	if r.current() != nil {
+		return true, nil
+	}
+	return false, r.redirect(withNext("/account/sign-in", r.here()))
+}
+
+// sudo lets in those who have given the password a moment ago, and asks others for it.
+func sudo(r *request) (bool, error) {
+	if ok, err := signedIn(r); !ok {
+		return false, err
+	}
+	if r.site.opts.Now().Sub(r.current().ConfirmedAt) < sudoAge {
+		return true, nil
+	}
+	return false, r.redirect(withNext("/account/confirm", r.here()))
+}
+
+// here is the page to come back to: this one, or the one with the form that was sent here.
+func (r *request) here() string {
+	if r.Method == http.MethodGet {
+		return r.URL.RequestURI()
+	}
+	return r.URL.Path
+}
+
+// limit lets each address, or each account that is signed in, do something so often in a window.
+func limit(name string, points int, window time.Duration) rule {
+	return func(r *request) (bool, error) {
+		l := Limit{Name: "web " + name, Points: points, Window: window}
+		if a := r.current(); a != nil {
+			l.Key = string(a.Account.DID)
+		}
+		return true, r.take(l)
+	}
+}
+
+// take counts the request against a limit.
+func (r *request) take(l Limit) error {
+	wait, ok := r.site.opts.Take(r.Request, l)
+	if ok {
+		return nil
+	}
+	p := problem(http.StatusTooManyRequests, "limit")
+	p.retry = wait
+	return p
+}
+
+// redirect answers with another page to get.
+func (r *request) redirect(to string) error {
+	r.w.Header().Set("Cache-Control", "no-store")
+	http.Redirect(r.w, r.Request, to, http.StatusSeeOther)
+	return nil
+}
+
+// next is the page of ours that the visitor came from and wants to go on to; fallback if there is none.
+func (r *request) next(fallback string) string {
+	if to := localPath(r.FormValue("next")); to != "" {
+		return to
+	}
+	return fallback
+}
+
+// withNext adds to a path the page to go on to.
+func withNext(path, next string) string {
+	if localPath(next) == "" {
+		return path
+	}
+	return path + "?" + url.Values{"next": {next}}.Encode()
+}
+
+// t is the text of a key in the visitor's language.
+func (r *request) t(key string, args ...any) string { return r.words.text(key, args...) }
+
+func unexpected(what string, err error) error { return fmt.Errorf("%s: %w", what, err) }

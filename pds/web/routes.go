@@ -1,0 +1,50 @@
+package web
+
+import "time"
+
+// routes is the one list of pages. Rules are asked in their order: what costs us something comes after what keeps strangers out.
+func (s *Site) routes() {
+	s.page("GET /{$}", s.home)
+	s.page("GET "+assetPath+"{name}", s.asset)
+
+	s.page("GET /account", s.overview, signedIn)
+	s.page("GET /account/sign-in", s.showSignIn)
+	s.page("POST /account/sign-in", s.signIn, limit("sign-in", 60, 5*time.Minute))
+	s.page("POST /account/sign-in/code", s.signInCode, limit("sign-in code", 60, 5*time.Minute))
+	s.page("POST /account/sign-out", s.signOut)
+	s.page("GET /account/switch", s.showSwitch, signedIn)
+	s.page("POST /account/switch", s.switchAccount, signedIn)
+	s.page("GET /account/confirm", s.showConfirm, signedIn)
+	s.page("POST /account/confirm", s.confirm, signedIn, limit("confirm", 20, 5*time.Minute))
+
+	s.page("/", s.missing)
+}
+
+// navItem is a line of the menu beside the pages of an account.
+type navItem struct {
+	Path, Key, Icon string // Key is that of the text
+	Here            bool
+}
+
+// accountPages is the menu, in its order.
+var accountPages = []navItem{
+	{Path: "/account", Key: "nav.overview", Icon: "home"},
+}
+
+// navigation is the menu for those who are signed in. The pages that lead there have none.
+func (r *request) navigation() []navItem {
+	if r.current() == nil {
+		return nil
+	}
+	items := make([]navItem, len(accountPages))
+	found := false
+	for i, item := range accountPages {
+		item.Here = item.Path == r.URL.Path
+		found = found || item.Here
+		items[i] = item
+	}
+	if !found {
+		return nil
+	}
+	return items
+}

@@ -1,0 +1,174 @@
+package web
+
+import (
+	"errors"
+	"net/http"
+	"time"
+
+	"perch/pds/account"
+	"perch/pds/store"
+)
+
+// showSignIn shows the form, with the name filled in if the address has one.
+func (s *Site) showSignIn(r *request) error { return r.renderForm("signin", r.form(), nil) }
+
+// signIn takes name and password. Only the main password counts here: app passwords are for apps.
+func (s *Site) signIn(r *request) error {
+	f := r.form()
+	login, err := r.checkPassword(f, f.Value("identifier"), f.Value("password"))
+	if err != nil || !f.ok() {
+		return r.again(err, "signin", f, nil)
+	}
+	if login.Account.TakedownRef != "" || !login.Account.SuspendedAt.IsZero() {
+		return account.ErrTakendown
+	}
+	err = s.opts.Accounts.CheckFactor(r.Context(), login, "", s.opts.Host.SendSignInCode(r.Context()))
+	if errors.Is(err, account.ErrFactorRequired) {
+		return r.askFactor(&Form{}, login)
+	}
+	if err != nil {
+		return err
+	}
+	return r.finishSignIn(login.Account)
+}
+
+// checkPassword adds to the form what is wrong with name or password, the same for every reason. Guesses at one account count together, however it is spelled.
+func (r *request) checkPassword(f *Form, identifier, password string) (account.Login, error) {
+	who := account.Identifier(identifier) + " " + r.site.opts.Visit(r.Request).IP
+	for _, l := range []Limit{{"web password", 30, 5 * time.Minute, who}, {"web password day", 300, 24 * time.Hour, who}} {
+		if err := r.take(l); err != nil {
+			return account.Login{}, err
+		}
+	}
+	login, err := r.site.opts.Accounts.Authenticate(r.Context(), identifier, password)
+	if err == nil && login.AppPassword != "" {
+		f.add("password", r.t("error.app-password"))
+		return account.Login{}, nil
+	}
+	if err != nil && !r.refusal(f, err) {
+		return account.Login{}, err
+	}
+	return login, nil
+}
+
+// again shows a form with its errors, or passes on what is no fault of the form.
+func (r *request) again(err error, page string, f *Form, data any) error {
+	if err != nil && !r.refusal(f, err) {
+		return err
+	}
+	return r.renderForm(page, f, data)
+}
+
+// factorPage is what the page for the second factor needs.
+type factorPage struct {
+	Half     string // the sign-in so far, sealed
+	Mailed   bool
+	Remember bool
+}
+
+// askFactor shows the page for the second factor.
+func (r *request) askFactor(f *Form, login account.Login) error {
+	factors, err := r.site.opts.Accounts.Factors(r.Context(), login.Account.ID)
+	if err != nil {
+		return err
+	}
+	r.needBrowser()
+	half := r.site.opts.Accounts.HalfSignIn(login, r.browser)
+	return r.renderForm("factor", f, factorPage{half, !factors.TOTP, r.FormValue("remember") != ""})
+}
+
+// signInCode takes the second factor.
+func (s *Site) signInCode(r *request) error {
+	login, err := s.opts.Accounts.OpenHalfSignIn(r.Context(), r.FormValue("half"), r.browser)
+	if errors.Is(err, account.ErrSessionRevoked) {
+		r.tell("warning", "sign-in-late")
+		return r.redirect(withNext("/account/sign-in", r.next("")))
+	}
+	if err != nil {
+		return err
+	}
+	f := r.form()
+	code := f.Value("code")
+	if code == "" && r.FormValue("resend") == "" {
+		f.add("code", r.t("error.code-missing"))
+		return r.askFactor(f, login)
+	}
+	err = s.opts.Accounts.CheckFactor(r.Context(), login, code, s.opts.Host.SendSignInCode(r.Context()))
+	switch {
+	case err == nil:
+		return r.finishSignIn(login.Account)
+	case errors.Is(err, account.ErrFactorRequired):
+		return r.askFactor(&Form{}, login)
+	case !r.refusal(f, err):
+		return err
+	}
+	return r.askFactor(f, login)
+}
+
+// finishSignIn signs the account in in this browser and goes on.
+func (r *request) finishSignIn(acct *store.Account) error {
+	d, err := r.site.opts.Accounts.SignInDevice(r.Context(), r.device, acct, r.FormValue("remember") != "", r.site.opts.Visit(r.Request))
+	if err != nil {
+		return err
+	}
+	r.keepDevice(d)
+	return r.redirect(r.next("/account"))
+}
+
+// signOut signs one account out, or all that are signed in in this browser.
+func (s *Site) signOut(r *request) error {
+	if r.device == nil {
+		return r.redirect("/")
+	}
+	left := 0
+	for _, a := range r.device.Accounts {
+		did := string(a.Account.DID)
+		if r.FormValue("all") == "" && r.FormValue("did") != did {
+			left++
+			continue
+		}
+		if err := s.opts.Accounts.SignOutDevice(r.Context(), r.device.ID, a.Account.ID); err != nil {
+			return err
+		}
+	}
+	r.tell("success", "signed-out")
+	if left > 0 {
+		return r.redirect("/account/switch")
+	}
+	r.dropCookie(deviceCookie)
+	return r.redirect("/account/sign-in")
+}
+
+// showSwitch lists the accounts of this browser.
+func (s *Site) showSwitch(r *request) error { return r.render("switch", nil) }
+
+// switchAccount has the pages show another account.
+func (s *Site) switchAccount(r *request) error {
+	if err := s.opts.Accounts.SwitchDevice(r.Context(), r.device, r.FormValue("did")); err != nil {
+		return err
+	}
+	return r.redirect(r.next("/account"))
+}
+
+// showConfirm asks for the password again.
+func (s *Site) showConfirm(r *request) error { return r.renderForm("confirm", r.form(), nil) }
+
+// confirm takes the password again, before something that should not be done by somebody who finds the browser open.
+func (s *Site) confirm(r *request) error {
+	f := r.form()
+	login, err := r.checkPassword(f, string(r.current().Account.DID), f.Value("password"))
+	if err != nil {
+		return err
+	}
+	if !f.ok() {
+		f = &Form{values: f.values, Errors: []FieldError{{"password", r.t("error.password-wrong")}}}
+		return r.renderForm("confirm", f, nil)
+	}
+	if login.Account.ID != r.current().Account.ID {
+		return problem(http.StatusForbidden, "forgery")
+	}
+	if err := s.opts.Accounts.ConfirmDevice(r.Context(), r.device, r.current()); err != nil {
+		return err
+	}
+	return r.redirect(r.next("/account"))
+}

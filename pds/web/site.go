@@ -1,0 +1,111 @@
+package web
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"perch/pds/account"
+	"perch/pds/store"
+)
+
+// Host is what the pages ask of the server as a whole.
+type Host interface {
+	// SignUp makes an account with its DID and its empty repository.
+	SignUp(ctx context.Context, in account.NewAccount) (*store.Account, error)
+	// HandleFree tells whether a new account may take the handle.
+	HandleFree(ctx context.Context, handle string) (bool, error)
+	// SendPasswordReset has a code sent to an address, if it is an account's. It takes as long if it is not.
+	SendPasswordReset(ctx context.Context, email string) error
+	// SendSignInCode stores the mail that carries the second factor, in the transaction in which the code comes into force.
+	SendSignInCode(ctx context.Context) account.SendCode
+	// Activate ends the deactivation of an account, if its DID names this server.
+	Activate(ctx context.Context, acct *store.Account) error
+}
+
+// Limit is how often something may be done. Limits of one Name and Key share what is left.
+type Limit struct {
+	Name   string
+	Points int
+	Window time.Duration
+	Key    string // who is counted; "" for the client's address
+}
+
+// Options configure New.
+type Options struct {
+	Accounts *account.Service
+	Host     Host
+	Logger   *slog.Logger
+
+	PublicURL      string   // origin, without a slash at its end
+	HandleDomains  []string // each with a dot before it
+	InviteRequired bool
+	Version        string
+	Brand          Brand
+
+	// Take counts a request against a limit. When that is used up, it returns how long to wait, and false.
+	Take func(r *http.Request, l Limit) (wait time.Duration, ok bool)
+	// Visit tells where a request comes from.
+	Visit func(r *http.Request) account.Visit
+	// RequestID names a request as the log does.
+	RequestID func(r *http.Request) string
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+}
+
+// Site serves the pages. Make it with New.
+type Site struct {
+	opts    Options
+	log     *slog.Logger
+	https   bool
+	brand   brand
+	assets  *assets
+	mux     *http.ServeMux
+	origins *http.CrossOriginProtection
+}
+
+// New returns the pages. The error is about the brand.
+func New(opts Options) (*Site, error) {
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	b, err := newBrand(opts.Brand)
+	if err != nil {
+		return nil, err
+	}
+	s := &Site{
+		opts: opts, log: opts.Logger, brand: b,
+		https:   strings.HasPrefix(opts.PublicURL, "https://"),
+		assets:  newAssets(b),
+		mux:     http.NewServeMux(),
+		origins: http.NewCrossOriginProtection(),
+	}
+	s.routes()
+	return s, nil
+}
+
+// Paths are where the pages are, "/*" at the end standing for everything below.
+func Paths() []string {
+	return []string{"/", "/account", "/account/*", assetPath + "*"}
+}
+
+// ServeHTTP implements http.Handler.
+func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
+
+// localPath returns where to go after a sign-in, if that is one of our own pages; "" if not. Whatever browsers might read as another site is refused.
+func localPath(next string) string {
+	if !strings.HasPrefix(next, "/") || strings.HasPrefix(next, "//") || strings.ContainsAny(next, "\\\r\n\t") || len(next) > maxNext {
+		return ""
+	}
+	u, err := url.Parse(next)
+	if err != nil || u.IsAbs() || u.Host != "" {
+		return ""
+	}
+	return next
+}
+
+// maxNext bounds the address of the page to go to after a sign-in, in bytes.
+const maxNext = 4096
