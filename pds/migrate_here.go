@@ -245,6 +245,14 @@ func (h migrationHere) Activate(ctx context.Context, id store.AccountID) error {
 	return nil
 }
 
+func (h migrationHere) MailReset(ctx context.Context, id store.AccountID) error {
+	acct, err := h.movable(ctx, id)
+	if err != nil {
+		return err
+	}
+	return h.mailCode(ctx, acct, account.ForResetPassword)
+}
+
 func (h migrationHere) Delete(ctx context.Context, id store.AccountID) error {
 	acct, err := h.movable(ctx, id)
 	if errors.Is(err, store.ErrNotFound) {

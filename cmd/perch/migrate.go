@@ -40,6 +40,7 @@ func (p *program) migrateCommand() *cli.Command {
 				},
 				Action: p.migrateIn,
 			},
+			p.bulkCommand(),
 			{Name: "list", Usage: "list all moves", Flags: []cli.Flag{serverFlag}, Action: p.migrateList},
 		},
 	}
@@ -228,7 +229,7 @@ func (m *mover) progress(st *pds.Migration) {
 		text = fmt.Sprintf("waiting for the DID document to name this server: %v", st.Document)
 	}
 	if st.Error != "" {
-		text += "; tries again: " + st.Error
+		text += "; tries again: " + printable(st.Error)
 	}
 	if m.p.onTerminal() {
 		fmt.Fprintf(m.p.stderr, "\r\033[K%s", text)
@@ -255,7 +256,7 @@ func (m *mover) line(text string) {
 		fmt.Fprintln(m.p.stderr)
 	}
 	m.shown = ""
-	fmt.Fprintln(m.p.stderr, text)
+	fmt.Fprintln(m.p.stderr, printable(text))
 }
 
 func (m *mover) report(st *pds.Migration) error {

@@ -2,12 +2,7 @@ package migrate
 
 import (
 	"context"
-	"encoding/hex"
-	"fmt"
-	"slices"
-	"strings"
 
-	"github.com/bluesky-social/indigo/atproto/atcrypto"
 	"github.com/bluesky-social/indigo/atproto/syntax"
 
 	"perch/identity/plc"
@@ -20,7 +15,7 @@ func (m *Manager) ConfirmWithKey(ctx context.Context, did syntax.DID, rotationKe
 		if err != nil {
 			return op, err
 		}
-		key, _, err := fittingKey(last.RotationKeys, rotationKey)
+		key, _, err := plc.RotationKey(rotationKey, last.RotationKeys)
 		if err != nil {
 			return op, err
 		}
@@ -52,52 +47,15 @@ func (m *Manager) announceKey(ctx context.Context, mv *move, rotationKey string)
 	})
 }
 
-// ownKey returns the did:key of a rotation key of the DID; "" of none.
+// ownKey returns the did:key of a rotation key of the DID; "" of none, and of a DID that has none.
 func (m *Manager) ownKey(ctx context.Context, did syntax.DID, rotationKey string) (string, error) {
-	if rotationKey == "" {
+	if rotationKey == "" || did.Method() != "plc" {
 		return "", nil
-	}
-	if did.Method() != "plc" {
-		return "", fmt.Errorf("%w: only a did:plc has rotation keys", ErrKey)
 	}
 	last, err := m.opts.Here.LastOperation(ctx, did)
 	if err != nil {
 		return "", err
 	}
-	_, public, err := fittingKey(last.RotationKeys, rotationKey)
+	_, public, err := plc.RotationKey(rotationKey, last.RotationKeys)
 	return public, err
-}
-
-// fittingKey reads a private key that belongs to one of the public ones: multibase, or hexadecimal, which does not say of which kind it is. No error repeats
-// what was given.
-func fittingKey(public []string, private string) (atcrypto.PrivateKey, string, error) {
-	keys, err := parseKey(strings.TrimSpace(private))
-	if err != nil {
-		return nil, "", err
-	}
-	for _, key := range keys {
-		if pub, err := key.PublicKey(); err == nil && slices.Contains(public, pub.DIDKey()) {
-			return key, pub.DIDKey(), nil
-		}
-	}
-	return nil, "", fmt.Errorf("%w: it is none of the DID's rotation keys", ErrKey)
-}
-
-const privateKeyLength = 32 // bytes, of both kinds
-
-func parseKey(text string) (keys []atcrypto.PrivateKey, err error) {
-	if raw, err := hex.DecodeString(text); err == nil && len(raw) == privateKeyLength {
-		if k, err := atcrypto.ParsePrivateBytesK256(raw); err == nil {
-			keys = append(keys, k)
-		}
-		if k, err := atcrypto.ParsePrivateBytesP256(raw); err == nil {
-			keys = append(keys, k)
-		}
-	} else if k, err := atcrypto.ParsePrivateMultibase(text); err == nil {
-		keys = append(keys, k)
-	}
-	if len(keys) == 0 {
-		return nil, fmt.Errorf("%w: write a private key of k256 or p256 as 64 hexadecimal digits or as multibase (z...)", ErrKey)
-	}
-	return keys, nil
 }
