@@ -223,8 +223,10 @@ func (w *watched) Read(b []byte) (int, error) {
 	return n, err
 }
 
+func methodPath(method string) string { return "/xrpc/" + method }
+
 func (h *host) request(ctx context.Context, c call, t tokens) (*http.Request, error) {
-	target := h.origin + "/xrpc/" + c.method
+	target := h.origin + methodPath(c.method)
 	if len(c.query) > 0 {
 		target += "?" + c.query.Encode()
 	}
@@ -260,6 +262,9 @@ func (h *host) refusal(method string, resp *http.Response) error {
 	var said struct{ Error, Message string }
 	if err != nil || json.Unmarshal(body, &said) != nil || said.Error == "" {
 		said.Error, said.Message, e.Vague = strings.ReplaceAll(http.StatusText(resp.StatusCode), " ", ""), "no more is said", true
+	}
+	if resp.Request.URL.Path != methodPath(method) { // where a redirect led is perhaps no PDS
+		e.Vague = true
 	}
 	e.Name, e.Message = said.Error, said.Message
 	return e

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/url"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -117,18 +116,11 @@ func TestJob(t *testing.T) {
 
 func codeIn(t *testing.T, m *mailbox, address string) string {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
-		res, err := http.Get(m.http + "/" + address)
-		must(t, err)
-		text, err := io.ReadAll(res.Body)
-		must(t, err)
-		res.Body.Close()
-		if code := regexp.MustCompile(`\b[A-Z2-7]{5}-[A-Z2-7]{5}\b`).Find(text); res.StatusCode == http.StatusOK && code != nil {
-			return string(code)
-		}
+	code := m.code(address, 20*time.Second)
+	if code == "" {
+		t.Fatal("no mail with a code")
 	}
-	t.Fatal("no mail with a code")
-	return ""
+	return code
 }
 
 // caller calls a server; auth is a header.

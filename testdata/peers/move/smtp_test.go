@@ -6,9 +6,11 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // mailbox is an SMTP server that keeps what it is sent, and hands it out over HTTP: GET /ADDRESS is the newest message to it, once.
@@ -102,4 +104,22 @@ func (m *mailbox) keep(to []string, text string) {
 	for _, address := range to {
 		m.mail[address] = append(m.mail[address], text)
 	}
+}
+
+var codePattern = regexp.MustCompile(`\b[A-Z2-7]{5}-[A-Z2-7]{5}\b`)
+
+// code waits for a mail to an address and returns the code in it; "" when none comes.
+func (m *mailbox) code(address string, patience time.Duration) string {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		m.mu.Lock()
+		all := m.mail[address]
+		delete(m.mail, address)
+		m.mu.Unlock()
+		if len(all) > 0 {
+			if code := codePattern.FindString(all[len(all)-1]); code != "" {
+				return code
+			}
+		}
+	}
+	return ""
 }
