@@ -2,6 +2,7 @@ package migrate
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
 
@@ -47,10 +48,13 @@ func (m *Manager) announceKey(ctx context.Context, mv *move, rotationKey string)
 	})
 }
 
-// ownKey returns the did:key of a rotation key of the DID; "" of none, and of a DID that has none.
+// ownKey returns the did:key of a rotation key of the DID; "" of none.
 func (m *Manager) ownKey(ctx context.Context, did syntax.DID, rotationKey string) (string, error) {
-	if rotationKey == "" || did.Method() != "plc" {
+	if rotationKey == "" {
 		return "", nil
+	}
+	if did.Method() != "plc" {
+		return "", fmt.Errorf("%w: only a did:plc has rotation keys", ErrKey)
 	}
 	last, err := m.opts.Here.LastOperation(ctx, did)
 	if err != nil {
