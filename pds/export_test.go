@@ -40,7 +40,7 @@ func TestExport(t *testing.T) {
 	if err := os.WriteFile(file, a.body, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	m, err := VerifyExport(file)
+	m, err := VerifyExport(t.Context(), file, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,14 +74,14 @@ func TestExport(t *testing.T) {
 		if err := os.WriteFile(file, rezip(t, changed), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := VerifyExport(file); !errors.Is(err, ErrExport) {
+		if _, err := VerifyExport(t.Context(), file, nil); !errors.Is(err, ErrExport) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
 	if err := os.WriteFile(file, a.body[:len(a.body)-30], 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := VerifyExport(file); !errors.Is(err, ErrExport) {
+	if _, err := VerifyExport(t.Context(), file, nil); !errors.Is(err, ErrExport) {
 		t.Errorf("cut: %v", err)
 	}
 }

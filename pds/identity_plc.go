@@ -20,18 +20,27 @@ import (
 // keysOf lists, as did:keys and the newest first, every key that the account's DID has had for its repository: of did:plc those of the log, without
 // operations that were nullified; of did:web the one it has now. The key that the account has here is one of them in any case.
 func (s *Server) keysOf(ctx context.Context, acct *store.Account) ([]string, error) {
-	keys := []string{acct.SigningKeyDID}
-	if !isPLC(acct.DID) {
-		doc, err := s.identity.Refresh(ctx, acct.DID)
+	keys, err := s.keysOfDID(ctx, acct.DID)
+	if err != nil || slices.Contains(keys, acct.SigningKeyDID) {
+		return keys, err
+	}
+	return append(keys, acct.SigningKeyDID), nil
+}
+
+// keysOfDID is keysOf for a DID that may have no account here.
+func (s *Server) keysOfDID(ctx context.Context, did syntax.DID) ([]string, error) {
+	keys := []string{}
+	if !isPLC(did) {
+		doc, err := s.identity.Refresh(ctx, did)
 		if err != nil {
-			return nil, identityError(err, acct.DID.AtIdentifier())
+			return nil, identityError(err, did.AtIdentifier())
 		}
 		if key, err := doc.SigningKey(); err == nil {
 			keys = append(keys, key.DIDKey())
 		}
 		return keys, nil
 	}
-	log, err := s.plc.Audit(ctx, acct.DID)
+	log, err := s.plc.Audit(ctx, did)
 	if err != nil {
 		return nil, err
 	}

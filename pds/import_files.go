@@ -164,6 +164,9 @@ func (s *Server) importUnneeded(ctx context.Context, name string) bool {
 	if strings.HasPrefix(name, indexPrefix) {
 		return true
 	}
+	if strings.HasPrefix(name, rescuePrefix) {
+		return !s.rescuing.Load()
+	}
 	id, _, ok := strings.Cut(strings.TrimPrefix(name, importPrefix), "-")
 	acct, err := strconv.ParseInt(id, 10, 64)
 	if !ok || err != nil || !strings.HasPrefix(name, importPrefix) || s.imports.running(store.AccountID(acct)) {

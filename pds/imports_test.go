@@ -10,7 +10,7 @@ import (
 
 // allowedImports is the architecture: which of our packages each package may import. ARCHITECTURE.md shows it as a picture.
 var allowedImports = map[string][]string{
-	"cmd/perch":         {"pds", "pds/adopt", "pds/migrate/batch", "pds/seal", "pds/store"},
+	"cmd/perch":         {"pds", "pds/adopt", "pds/seal", "pds/store"},
 	"pds":               {"identity", "identity/plc", "lexicons", "pds/account", "pds/adopt", "pds/auth", "pds/blob", "pds/event", "pds/firehose", "pds/mail", "pds/migrate", "pds/oauth", "pds/proxy", "pds/readafter", "pds/relay", "pds/seal", "pds/store", "pds/web", "repo", "repo/mst", "xrpc"},
 	"pds/store":         {"pds/event", "repo", "repo/mst"},
 	"pds/event":         {"repo"},
@@ -18,7 +18,6 @@ var allowedImports = map[string][]string{
 	"pds/mail":          {},
 	"pds/mail/mailtest": {},
 	"pds/migrate":       {"identity", "identity/plc", "pds/seal", "pds/store"},
-	"pds/migrate/batch": {},
 	"pds/adopt":         {"pds/blob", "pds/event", "pds/store", "repo", "repo/mst"},
 	"pds/account":       {"pds/seal", "pds/store", "repo"},
 	"pds/auth":          {"identity", "pds/account", "pds/oauth/dpop", "pds/oauth/scope", "pds/store", "repo"},

@@ -35,9 +35,7 @@ func (s *Server) buildMigrations() {
 func (s *Server) migrationOptions() migrate.Options {
 	return migrate.Options{
 		Store: s.store, Seal: s.box, Here: migrationHere{s}, Logger: s.log,
-		Client: &http.Client{CheckRedirect: onlyReads, Transport: identity.NewTransport(identity.ClientOptions{
-			AllowPrivate: s.cfg.AllowPrivate(), AnyPort: true, MaxBody: -1, HTTP2: true,
-		})},
+		Client:  s.hostClient(),
 		Lookup:  s.identity.Lookup,
 		Refresh: s.identity.Refresh,
 	}
@@ -52,6 +50,13 @@ func onlyReads(req *http.Request, via []*http.Request) error {
 		return errors.New("too many redirects")
 	}
 	return nil
+}
+
+// hostClient fetches repositories and blobs from other servers.
+func (s *Server) hostClient() *http.Client {
+	return &http.Client{CheckRedirect: onlyReads, Transport: identity.NewTransport(identity.ClientOptions{
+		AllowPrivate: s.cfg.AllowPrivate(), AnyPort: true, MaxBody: -1, HTTP2: true,
+	})}
 }
 
 func (h migrationHere) URL() string            { return h.cfg.PublicURL() }
@@ -144,13 +149,18 @@ func (h migrationHere) MissingBlobs(ctx context.Context, id store.AccountID, aft
 }
 
 func (h migrationHere) PutBlob(ctx context.Context, id store.AccountID, want cid.Cid, contentType string, r io.Reader) error {
+	return h.putBlob(ctx, id, want, contentType, r, h.cfg.BlobUploadLimit)
+}
+
+// putBlob is PutBlob with another limit.
+func (h migrationHere) putBlob(ctx context.Context, id store.AccountID, want cid.Cid, contentType string, r io.Reader, limit int64) error {
 	acct, err := h.movable(ctx, id)
 	if err != nil {
 		return err
 	}
-	up, err := h.blobs.Write(ctx, acct.DID, r, contentType, h.cfg.BlobUploadLimit)
+	up, err := h.blobs.Write(ctx, acct.DID, r, contentType, limit)
 	if errors.Is(err, blob.ErrTooLarge) {
-		return fmt.Errorf("%w: more than %d bytes (PDS_BLOB_UPLOAD_LIMIT)", migrate.ErrTooLarge, h.cfg.BlobUploadLimit)
+		return fmt.Errorf("%w: more than %d bytes (PDS_BLOB_UPLOAD_LIMIT)", migrate.ErrTooLarge, limit)
 	}
 	if err != nil {
 		return err
@@ -245,14 +255,6 @@ func (h migrationHere) Activate(ctx context.Context, id store.AccountID) error {
 	return nil
 }
 
-func (h migrationHere) MailReset(ctx context.Context, id store.AccountID) error {
-	acct, err := h.movable(ctx, id)
-	if err != nil {
-		return err
-	}
-	return h.mailCode(ctx, acct, account.ForResetPassword)
-}
-
 func (h migrationHere) Delete(ctx context.Context, id store.AccountID) error {
 	acct, err := h.movable(ctx, id)
 	if errors.Is(err, store.ErrNotFound) {
@@ -271,11 +273,7 @@ func (h migrationHere) Delete(ctx context.Context, id store.AccountID) error {
 		return err
 	}
 	// There is a job that clears up; doing it now as well lets the move begin anew at once.
-	payload, err := json.Marshal(deleteAccountJob{Account: id})
-	if err != nil {
-		return err
-	}
-	return h.deleteAccountData(ctx, string(payload))
+	return h.clearUp(ctx, id)
 }
 
 // storeAccountWith is storeAccount with something else in the same transaction.

@@ -77,6 +77,9 @@ func (s *Server) operatorPages() {
 	s.mux.PageFunc(http.MethodPost, CodePath, operatorPage(s, s.operatorCode), xrpc.WithGlobalLimit())
 	s.mux.PageFunc(http.MethodPost, FactorPath, operatorPage(s, s.operatorFactor), xrpc.WithGlobalLimit())
 	s.mux.PageFunc(http.MethodPost, MigratePath, operatorPage(s, s.operatorMigrate), xrpc.WithGlobalLimit())
+	s.mux.PageFunc(http.MethodPost, RescueUploadPath, s.operatorRescueUpload, xrpc.WithGlobalLimit())
+	s.mux.PageFunc(http.MethodPost, RescuePath, s.operatorRescue, xrpc.WithGlobalLimit())
+	s.mux.PageFunc(http.MethodPost, RescueDIDPath, operatorPage(s, s.operatorRescueDID), xrpc.WithGlobalLimit())
 	s.mux.PageFunc(http.MethodGet, ExportPath, s.operatorExport, xrpc.WithGlobalLimit())
 	s.mux.PageFunc(http.MethodGet, MailPath, operatorPage(s, s.operatorMail), xrpc.WithGlobalLimit())
 }
@@ -92,13 +95,8 @@ func operatorPage[I, O any](s *Server, h func(context.Context, *I) (O, error)) h
 		}
 		in := new(I)
 		if r.Method == http.MethodPost {
-			// The type keeps out forms of other sites in a browser that knows the password.
-			if kind, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";"); kind != "application/json" {
-				s.mux.WriteError(r, xrpc.InvalidRequest("Content-Type must be application/json"))
-				return
-			}
-			if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxOperatorInput)).Decode(in); err != nil {
-				s.mux.WriteError(r, xrpc.InvalidRequest("The body is not the JSON that is expected"))
+			if err := operatorInput(w, r, in); err != nil {
+				s.mux.WriteError(r, err)
 				return
 			}
 		}
@@ -111,6 +109,17 @@ func operatorPage[I, O any](s *Server, h func(context.Context, *I) (O, error)) h
 		w.Header().Set("Cache-Control", "no-store")
 		_ = json.NewEncoder(w).Encode(out)
 	}
+}
+
+// operatorInput reads what an operator page is sent. The type keeps out forms of other sites in a browser that knows the password.
+func operatorInput(w http.ResponseWriter, r *http.Request, in any) error {
+	if kind, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";"); kind != "application/json" {
+		return xrpc.InvalidRequest("Content-Type must be application/json")
+	}
+	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxOperatorInput)).Decode(in); err != nil {
+		return xrpc.InvalidRequest("The body is not the JSON that is expected")
+	}
+	return nil
 }
 
 func (s *Server) operatorCode(ctx context.Context, in *CodeRequest) (*CodeAnswer, error) {

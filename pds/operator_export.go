@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
@@ -22,6 +23,9 @@ import (
 // ExportPath is where the command line fetches all of an account from the running server: GET with account=, a handle, DID or e-mail address.
 const ExportPath = "/perch/export"
 
+// ExportSizeHeader says about how many bytes there will be.
+const ExportSizeHeader = "Perch-Export-Size"
+
 // What an export holds. It is a ZIP file without compression, so that every part of it can be read in place.
 const (
 	exportCAR         = "repo.car"         // the repository, as com.atproto.sync.getRepo gives it
@@ -30,6 +34,7 @@ const (
 	exportManifest    = "manifest.json"    // the last one
 	exportFormat      = 1
 	exportPage        = 500
+	exportPerRecord   = 140 // bytes of a record's CID, and of its part in the tree
 )
 
 const aboutExport = "All of an AT Protocol account: repo.car is its repository (records, signed), blobs/ its pictures and videos by CID, preferences.json the " +
@@ -73,12 +78,29 @@ func (s *Server) operatorExport(w http.ResponseWriter, r *http.Request) {
 		s.mux.WriteError(r, err)
 		return
 	}
+	size, err := s.exportSize(ctx, acct)
+	if err != nil {
+		snap.Close()
+		s.mux.WriteError(r, err)
+		return
+	}
 	w.Header().Set("Content-Type", "application/zip")
 	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set(ExportSizeHeader, strconv.FormatInt(size, 10))
 	if err := s.writeExport(ctx, w, acct, snap); err != nil && ctx.Err() == nil {
 		s.log.ErrorContext(ctx, "export an account", "did", acct.DID, "err", err)
 		panic(http.ErrAbortHandler) // what was sent must not look whole
 	}
+}
+
+// exportSize is about how many bytes an export will have.
+func (s *Server) exportSize(ctx context.Context, acct *store.Account) (int64, error) {
+	_, stats, err := s.store.Head(ctx, acct.ID)
+	if err != nil {
+		return 0, err
+	}
+	blobs, err := s.store.BlobStats(ctx, acct.ID)
+	return stats.Bytes + stats.Records*exportPerRecord + blobs.Bytes, err
 }
 
 // writeExport writes the file. It closes snap.
@@ -111,8 +133,9 @@ func (s *Server) writeExport(ctx context.Context, w io.Writer, acct *store.Accou
 	return z.Close()
 }
 
-func exportEntry(z *zip.Writer, name string, at time.Time) (io.Writer, error) {
-	return z.CreateHeader(&zip.FileHeader{Name: name, Method: zip.Store, Modified: at})
+// exportEntry begins a part of the file. comment is the type of a blob, which its bytes alone may not tell.
+func exportEntry(z *zip.Writer, name, comment string, at time.Time) (io.Writer, error) {
+	return z.CreateHeader(&zip.FileHeader{Name: name, Comment: comment, Method: zip.Store, Modified: at})
 }
 
 func exportJSON(z *zip.Writer, name string, v any) error {
@@ -120,7 +143,7 @@ func exportJSON(z *zip.Writer, name string, v any) error {
 	if err != nil {
 		return err
 	}
-	w, err := exportEntry(z, name, time.Now())
+	w, err := exportEntry(z, name, "", time.Now())
 	if err == nil {
 		_, err = w.Write(append(text, '\n'))
 	}
@@ -129,7 +152,7 @@ func exportJSON(z *zip.Writer, name string, v any) error {
 
 func exportRepo(z *zip.Writer, snap *store.Snapshot, m *ExportManifest) error {
 	defer snap.Close()
-	w, err := exportEntry(z, exportCAR, m.ExportedAt)
+	w, err := exportEntry(z, exportCAR, "", m.ExportedAt)
 	if err != nil {
 		return err
 	}
@@ -144,18 +167,20 @@ func exportRepo(z *zip.Writer, snap *store.Snapshot, m *ExportManifest) error {
 	return snap.Cause(repo.Export(w, snap.Head, snap.Tree, snap, next))
 }
 
-// exportBlobs writes the blobs that records refer to, and notes those that are not here.
+// exportBlobs writes the blobs that records refer to, those that are taken down too, and notes those that are not here.
 func (s *Server) exportBlobs(ctx context.Context, z *zip.Writer, acct *store.Account, m *ExportManifest) error {
 	for after := cid.Undef; ; {
-		page, err := s.store.ListBlobs(ctx, acct.ID, "", after, exportPage)
+		page, err := s.store.Blobs(ctx, acct.ID, after, exportPage)
 		if err != nil {
 			return err
 		}
-		for _, c := range page {
-			if err := s.exportBlob(z, acct.DID, c, m); err != nil {
+		for _, b := range page {
+			if after = b.CID; !b.Referenced {
+				continue
+			}
+			if err := s.exportBlob(z, acct.DID, b, m); err != nil {
 				return err
 			}
-			after = c
 		}
 		if len(page) < exportPage {
 			break
@@ -175,23 +200,23 @@ func (s *Server) exportBlobs(ctx context.Context, z *zip.Writer, acct *store.Acc
 	}
 }
 
-func (s *Server) exportBlob(z *zip.Writer, did syntax.DID, c cid.Cid, m *ExportManifest) error {
-	f, err := s.blobs.Open(did, c)
+func (s *Server) exportBlob(z *zip.Writer, did syntax.DID, b store.Blob, m *ExportManifest) error {
+	f, err := s.blobs.Open(did, b.CID)
 	if errors.Is(err, blob.ErrNotFound) {
-		m.Missing = append(m.Missing, c.String())
+		m.Missing = append(m.Missing, b.CID.String())
 		return nil
 	}
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	w, err := exportEntry(z, exportBlobs+c.String(), f.ModTime)
+	w, err := exportEntry(z, exportBlobs+b.CID.String(), b.MimeType, f.ModTime)
 	if err != nil {
 		return err
 	}
 	n, err := io.Copy(w, f)
 	if err != nil {
-		return fmt.Errorf("blob %s: %w", c, err)
+		return fmt.Errorf("blob %s: %w", b.CID, err)
 	}
 	m.Blobs, m.BlobBytes = m.Blobs+1, m.BlobBytes+n
 	return nil

@@ -2,14 +2,12 @@ package pds
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"strings"
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
 
 	"perch/identity"
-	"perch/identity/plc"
 	"perch/pds/migrate"
 	"perch/pds/store"
 	"perch/xrpc"
@@ -22,7 +20,6 @@ const MigratePath = "/perch/migrate"
 const (
 	MigrateShow    = "show"
 	MigrateList    = "list"
-	MigratePlan    = "plan" // what MigrateBegin would do
 	MigrateBegin   = "begin"
 	MigrateSignIn  = "sign-in"
 	MigrateCode    = "code"
@@ -39,7 +36,6 @@ type MigrateRequest struct {
 	Code        string `json:"code,omitempty"`        // its second factor, or for MigrateCode the one for the change of the DID
 	RotationKey string `json:"rotationKey,omitempty"` // private, in place of that code: hexadecimal or multibase
 	NewPassword string `json:"newPassword,omitempty"` // for here
-	MailReset   bool   `json:"mailReset,omitempty"`   // in place of NewPassword: the owner is mailed a code at the end, to choose one
 	Handle      string `json:"handle,omitempty"`      // here
 	Email       string `json:"email,omitempty"`       // here
 }
@@ -85,18 +81,11 @@ func (s *Server) migrateOne(ctx context.Context, in *MigrateRequest) (*Migration
 		return nil, xrpc.InvalidRequest("account must be a handle or a DID")
 	}
 	id = id.Normalize()
-	begin := migrate.Begin{
-		Account: id, Password: in.Password, Code: in.Code, NewPassword: in.NewPassword, MailReset: in.MailReset, Handle: in.Handle, Email: in.Email,
-		RotationKey: in.RotationKey,
-	}
-	if in.MailReset {
-		begin.NewPassword = rand.Text()
-	}
-	switch in.Action {
-	case MigratePlan:
-		return s.migrations.Plan(ctx, begin)
-	case MigrateBegin:
-		return s.migrations.Begin(ctx, begin)
+	if in.Action == MigrateBegin {
+		return s.migrations.Begin(ctx, migrate.Begin{
+			Account: id, Password: in.Password, Code: in.Code, NewPassword: in.NewPassword, Handle: in.Handle, Email: in.Email,
+			RotationKey: in.RotationKey,
+		})
 	}
 	did, err := s.migratingDID(ctx, id)
 	if err != nil {
@@ -119,7 +108,7 @@ func (s *Server) migrateOne(ctx context.Context, in *MigrateRequest) (*Migration
 	case MigrateAbandon:
 		return s.migrations.Abandon(ctx, did)
 	}
-	return nil, xrpc.InvalidRequest("action must be show, list, plan, begin, sign-in, code, resend, again or abandon")
+	return nil, xrpc.InvalidRequest("action must be show, list, begin, sign-in, code, resend, again or abandon")
 }
 
 // migratingDID finds the account of a move. Its handle may resolve nowhere for a while, so what the moves themselves know counts first.
@@ -155,8 +144,8 @@ func migrateError(err error) error {
 		return &xrpc.Error{Status: 400, Name: "AccountNotFound", Message: err.Error(), Err: err}
 	}
 	for is, name := range map[error]string{
-		migrate.ErrHere: "LivesHere", migrate.ErrHandle: "HandleNeeded", migrate.ErrChanged: "DIDChanged", migrate.ErrBusy: "OldHostBusy", migrate.ErrState: "OtherState",
-		migrate.ErrOperation: "InvalidOperation", plc.ErrKey: "InvalidRotationKey",
+		migrate.ErrHere: "LivesHere", migrate.ErrHandle: "HandleNeeded", migrate.ErrChanged: "DIDChanged", migrate.ErrState: "OtherState",
+		migrate.ErrOperation: "InvalidOperation", migrate.ErrKey: "InvalidRotationKey",
 	} {
 		if errors.Is(err, is) {
 			return &xrpc.Error{Status: 400, Name: name, Message: err.Error(), Err: err}

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/bluesky-social/indigo/atproto/atcrypto"
@@ -64,6 +65,7 @@ type Server struct {
 	relay       *relay.Notifier
 	exports     *exports
 	imports     *imports
+	rescuing    atomic.Bool // an account is made of an archive
 	migrations  *migrate.Manager
 	web         *web.Site
 	mux         *xrpc.Mux

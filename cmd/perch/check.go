@@ -81,6 +81,19 @@ func (p *program) progress() (show func(done, total int, what string), end func(
 	return show, func() { _ = bar.Clear() }
 }
 
+// byteProgress shows how many of about total bytes have come. tell is told of more.
+func (p *program) byteProgress(what string, total int64) (tell func(n int), end func()) {
+	show, end := p.progress()
+	if show == nil {
+		return func(int) {}, end
+	}
+	done := int64(0)
+	return func(n int) {
+		done += int64(n)
+		show(int(done/1000), int(max(total, done)/1000), what+" (kB)")
+	}, end
+}
+
 func isTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))

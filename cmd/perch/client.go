@@ -107,22 +107,13 @@ func (c *client) do(ctx context.Context, method, path string, body []byte, out a
 	if method == http.MethodPost || strings.HasPrefix(path, "/xrpc/com.atproto.admin.") || !strings.HasPrefix(path, "/xrpc/") {
 		req.SetBasicAuth("admin", c.password)
 	}
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return c.unreachable(err)
-	}
-	defer res.Body.Close()
-	answer, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
-	if err != nil {
-		return err
-	}
-	if res.StatusCode == http.StatusOK && out == nil {
-		return nil
-	}
-	if res.StatusCode == http.StatusOK {
+	return c.answer(req, func(res *http.Response) error {
+		answer, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
+		if err != nil || out == nil {
+			return err
+		}
 		return json.Unmarshal(answer, out)
-	}
-	return c.fault(res, answer)
+	})
 }
 
 // unreachable says what to do when no server answers.
@@ -143,4 +134,43 @@ func (c *client) fault(res *http.Response, answer []byte) error {
 		return fmt.Errorf("%w: it has another admin password than PDS_ADMIN_PASSWORD or PDS_DATA_DIRECTORY give here", fault)
 	}
 	return fault
+}
+
+// request is one as the administrator, of any length and for any time.
+func (c *client) request(ctx context.Context, method, path string, body io.Reader) (*http.Request, error) {
+	req, err := http.NewRequestWithContext(ctx, method, c.origin+path, body)
+	if err != nil {
+		return nil, usagef("--server: %w", err)
+	}
+	req.SetBasicAuth("admin", c.password)
+	return req, nil
+}
+
+// answer sends a request and gives a good answer to read.
+func (c *client) answer(req *http.Request, read func(*http.Response) error) error {
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return c.unreachable(err)
+	}
+	defer res.Body.Close()
+	if res.StatusCode == http.StatusOK {
+		return read(res)
+	}
+	text, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
+	if err != nil {
+		return err
+	}
+	return c.fault(res, text)
+}
+
+// watched tells how much of it was read.
+type watched struct {
+	io.Reader
+	tell func(n int)
+}
+
+func (w *watched) Read(b []byte) (int, error) {
+	n, err := w.Reader.Read(b)
+	w.tell(n)
+	return n, err
 }

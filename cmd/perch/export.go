@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 
 	"github.com/urfave/cli/v3"
 
@@ -27,6 +28,7 @@ func (p *program) exportCommands() []*cli.Command {
 			Flags:  []cli.Flag{serverFlag},
 			Action: p.exportAccount,
 		},
+		p.importAccountCommand(),
 		{Name: "verify-export", Usage: "check that a file of `perch account export` is whole", ArgsUsage: "FILE", Action: p.verifyExport},
 	}
 }
@@ -45,14 +47,14 @@ func (p *program) exportAccount(ctx context.Context, c *cli.Command) (err error)
 		return err
 	}
 	defer os.Remove(part.Name())
-	err = server.download(ctx, pds.ExportPath+"?"+url.Values{"account": {account}}.Encode(), part)
+	err = p.download(ctx, server, account, part)
 	if err == nil {
 		err = part.Sync()
 	}
 	if err = errors.Join(err, part.Close()); err != nil {
 		return err
 	}
-	m, err := pds.VerifyExport(part.Name())
+	m, err := p.verify(ctx, part.Name())
 	if err != nil {
 		return err
 	}
@@ -61,12 +63,33 @@ func (p *program) exportAccount(ctx context.Context, c *cli.Command) (err error)
 			return err
 		}
 	}
+	if err := syncFolder(filepath.Dir(file)); err != nil {
+		return err
+	}
 	p.showExport(m)
 	return nil
 }
 
-func (p *program) verifyExport(_ context.Context, c *cli.Command) error {
-	m, err := pds.VerifyExport(c.Args().First())
+// syncFolder brings the names of the files in a folder to the disk.
+func syncFolder(name string) error {
+	dir, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	_ = dir.Sync() // not every system can
+	return nil
+}
+
+// verify reads an export, and shows how far that is.
+func (p *program) verify(ctx context.Context, file string) (*pds.ExportManifest, error) {
+	show, done := p.progress()
+	defer done()
+	return pds.VerifyExport(ctx, file, show)
+}
+
+func (p *program) verifyExport(ctx context.Context, c *cli.Command) error {
+	m, err := p.verify(ctx, c.Args().First())
 	if err != nil {
 		return &exitError{exitProblems, err}
 	}
@@ -81,25 +104,17 @@ func (p *program) showExport(m *pds.ExportManifest) {
 	}
 }
 
-// download fetches a page as the administrator, however large.
-func (c *client) download(ctx context.Context, path string, w io.Writer) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.origin+path, nil)
-	if err != nil {
-		return usagef("--server: %w", err)
-	}
-	req.SetBasicAuth("admin", c.password)
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return c.unreachable(err)
-	}
-	defer res.Body.Close()
-	if res.StatusCode == http.StatusOK {
-		_, err = io.Copy(w, res.Body)
-		return err
-	}
-	answer, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
+// download fetches all of an account.
+func (p *program) download(ctx context.Context, server *client, account string, w io.Writer) error {
+	req, err := server.request(ctx, http.MethodGet, pds.ExportPath+"?"+url.Values{"account": {account}}.Encode(), nil)
 	if err != nil {
 		return err
 	}
-	return c.fault(res, answer)
+	return server.answer(req, func(res *http.Response) error {
+		about, _ := strconv.ParseInt(res.Header.Get(pds.ExportSizeHeader), 10, 64)
+		show, done := p.byteProgress("exporting", about)
+		defer done()
+		_, err := io.Copy(w, &watched{res.Body, show})
+		return err
+	})
 }

@@ -40,7 +40,6 @@ func (p *program) migrateCommand() *cli.Command {
 				},
 				Action: p.migrateIn,
 			},
-			p.bulkCommand(),
 			{Name: "list", Usage: "list all moves", Flags: []cli.Flag{serverFlag}, Action: p.migrateList},
 		},
 	}
@@ -229,7 +228,7 @@ func (m *mover) progress(st *pds.Migration) {
 		text = fmt.Sprintf("waiting for the DID document to name this server: %v", st.Document)
 	}
 	if st.Error != "" {
-		text += "; tries again: " + printable(st.Error)
+		text += "; tries again: " + st.Error
 	}
 	if m.p.onTerminal() {
 		fmt.Fprintf(m.p.stderr, "\r\033[K%s", text)
@@ -256,7 +255,7 @@ func (m *mover) line(text string) {
 		fmt.Fprintln(m.p.stderr)
 	}
 	m.shown = ""
-	fmt.Fprintln(m.p.stderr, printable(text))
+	fmt.Fprintln(m.p.stderr, text)
 }
 
 func (m *mover) report(st *pds.Migration) error {

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -19,12 +20,12 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"perch": main})
 }
 
-// Each script under testdata is a session at the shell. $PORT, $PORT2, $PORT3 and $PLCPORT are free.
+// Each script under testdata is a session at the shell. $PORT, $PORT2 and $PLCPORT are free.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
 		Setup: func(e *testscript.Env) error {
-			for _, name := range []string{"PORT", "PORT2", "PORT3", "PLCPORT"} {
+			for _, name := range []string{"PORT", "PORT2", "PLCPORT"} {
 				port, err := freePort()
 				if err != nil {
 					return err
@@ -44,6 +45,7 @@ func TestScripts(t *testing.T) {
 			"sql":     runSQL,
 			"remove":  removeFiles,
 			"capture": capture,
+			"fetch":   fetch,
 		},
 	})
 }
@@ -93,6 +95,22 @@ func answers(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	ts.Fatalf("%s: %s", args[0], last)
+}
+
+// fetch URL FILE: writes the answer to a GET into a file.
+func fetch(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: fetch URL FILE")
+	}
+	res, err := http.Get(args[0])
+	ts.Check(err)
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	ts.Check(err)
+	if res.StatusCode != http.StatusOK {
+		ts.Fatalf("%s: %s", args[0], res.Status)
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), body, 0o600))
 }
 
 // capture NAME REGEX: sets a variable to what the regular expression finds in the last output.

@@ -67,6 +67,12 @@ func (s *Service) PutPreferences(ctx context.Context, acct store.AccountID, give
 	})
 }
 
+// CheckPreferences tells whether PutPreferences would take the list from somebody with full access. The error is ErrInvalidPreferences.
+func CheckPreferences(given []json.RawMessage) error {
+	_, err := checkPreferences(given, true)
+	return err
+}
+
 func checkPreferences(given []json.RawMessage, full bool) ([]store.Preference, error) {
 	if len(given) > maxPreferences {
 		return nil, refuse(ErrInvalidPreferences, "Too many preferences. Maximum: %d", maxPreferences)

@@ -23,7 +23,6 @@ type Begin struct {
 	NewPassword string // for here
 	Handle      string // here; "" for the one that the account has
 	Email       string // here; "" for the one that the old host knows
-	MailReset   bool   // nobody knows NewPassword: mail the owner a code for another one at the end
 	RotationKey string // of the DID, which will change it in place of a mailed code; or "". It is needed again then
 }
 
@@ -49,58 +48,25 @@ func (m *Manager) Begin(ctx context.Context, in Begin) (*Status, error) {
 	case !errors.Is(err, store.ErrNotFound):
 		return nil, err
 	}
-	h, mv, err := m.prepare(ctx, who.DID, &in)
+	doc, err := m.opts.Refresh(ctx, who.DID)
 	if err != nil {
 		return nil, err
-	}
-	return m.begin(ctx, mv, h, in)
-}
-
-// Plan tells from where an account would come and with what handle, or how its move stands. It signs in nowhere and changes nothing.
-func (m *Manager) Plan(ctx context.Context, in Begin) (*Status, error) {
-	who, err := m.opts.Lookup(ctx, in.Account)
-	if err != nil {
-		return nil, err
-	}
-	mv, err := m.load(ctx, who.DID)
-	if err == nil && mv.State != StateAccount && mv.State != StateDone {
-		return m.status(ctx, mv)
-	}
-	if err != nil && !errors.Is(err, store.ErrNotFound) {
-		return nil, err
-	}
-	_, mv, err = m.prepare(ctx, who.DID, &in)
-	if err != nil {
-		return nil, err
-	}
-	return &Status{DID: mv.DID, Handle: syntax.Handle(strings.ToLower(in.Handle)), OldHandle: mv.OldHandle, Host: mv.Host, Needs: NeedsBegin}, nil
-}
-
-// prepare looks at the DID and at the old host, whether an account can come from there.
-func (m *Manager) prepare(ctx context.Context, did syntax.DID, in *Begin) (*host, *move, error) {
-	doc, err := m.opts.Refresh(ctx, did)
-	if err != nil {
-		return nil, nil, err
 	}
 	origin, ok := doc.PDSEndpoint()
 	if !ok {
-		return nil, nil, fmt.Errorf("the DID document of %s names no server that could be moved from", did)
+		return nil, fmt.Errorf("the DID document of %s names no server that could be moved from", who.DID)
 	}
 	if origin == m.opts.Here.URL() {
-		return nil, nil, fmt.Errorf("%w: %s", ErrHere, did)
+		return nil, fmt.Errorf("%w: %s", ErrHere, who.DID)
 	}
-	mv := &move{DID: did, Host: origin, OldHandle: loginName(in.Account, did, doc.Handle), BeganAt: time.Now().UTC(), MailReset: in.MailReset}
-	if mv.OwnKey, err = m.ownKey(ctx, did, in.RotationKey); err != nil {
-		return nil, nil, err
+	mv = &move{DID: who.DID, Host: origin, OldHandle: loginName(in.Account, who.DID, doc.Handle), BeganAt: time.Now().UTC()}
+	if mv.OwnKey, err = m.ownKey(ctx, who.DID, in.RotationKey); err != nil {
+		return nil, err
 	}
 	if claimed, ok := doc.Handle(); ok && in.Handle == "" {
 		in.Handle = claimed.String() // whether it is true is looked at when the account is made
 	}
-	if in.Handle == "" {
-		return nil, nil, fmt.Errorf("%w: the DID document names no handle; give one for here", ErrHandle)
-	}
-	h := m.impatient(mv)
-	return h, mv, m.checkHandle(ctx, mv, h, *in)
+	return m.begin(ctx, mv, in)
 }
 
 // Somebody waits for the answer to a command, so not every host can be given all the time that it would like.
@@ -126,7 +92,14 @@ func loginName(given syntax.AtIdentifier, did syntax.DID, handle func() (syntax.
 	return did.String()
 }
 
-func (m *Manager) begin(ctx context.Context, mv *move, h *host, in Begin) (*Status, error) {
+func (m *Manager) begin(ctx context.Context, mv *move, in Begin) (*Status, error) {
+	if in.Handle == "" {
+		return nil, fmt.Errorf("%w: the DID document names no handle; give one for here", ErrHandle)
+	}
+	h := m.impatient(mv)
+	if err := m.checkHandle(ctx, mv, h, in); err != nil {
+		return nil, err
+	}
 	email, needs, err := m.signIn(ctx, mv, h, in.Password, in.Code)
 	if err != nil || needs != "" {
 		return &Status{DID: mv.DID, Handle: syntax.Handle(in.Handle), Host: mv.Host, Needs: needs}, err

@@ -74,7 +74,6 @@ type move struct {
 	Rounds    int             `json:"rounds,omitempty"` // how often the old host had something new
 	Lost      []Lost          `json:"lost,omitempty"`
 	Operation *plc.Operation  `json:"operation,omitempty"` // signed by the old host
-	MailReset bool            `json:"mailReset,omitempty"` // at the end
 	OwnKey    string          `json:"ownKey,omitempty"`    // did:key of the rotation key that will sign, so that no code needs to be mailed
 	Needs     string          `json:"needs,omitempty"`     // NeedsSignIn only; the rest follows from the state
 	Notes     []string        `json:"notes,omitempty"`

@@ -287,15 +287,8 @@ func (m *Manager) deactivated(ctx context.Context, h *host) error {
 	return err
 }
 
-// finish mails a code for a new password, if nobody knows the one that the account has, ends the session at the old host, forgets its tokens, and writes the report.
+// finish ends the session at the old host, forgets its tokens, and writes the report.
 func (m *Manager) finish(ctx context.Context, mv *move, h *host) error {
-	if mv.MailReset {
-		if err := m.opts.Here.MailReset(ctx, mv.Account); err != nil && mv.Failures < lateTries {
-			return err
-		} else if err != nil {
-			mv.note("No code for a new password could be mailed: " + err.Error())
-		}
-	}
 	m.endSession(ctx, h)
 	mv.tokens = tokens{}
 	mv.State, mv.EndedAt = StateDone, time.Now().UTC()

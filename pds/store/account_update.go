@@ -104,6 +104,7 @@ func (tx *Tx) deleteBelongings(ctx context.Context, id AccountID) error {
 		`DELETE FROM mail WHERE account = ?`,
 		`DELETE FROM second_factor WHERE account = ?`,
 		`DELETE FROM recovery_code WHERE account = ?`,
+		`DELETE FROM account_import WHERE account = ?`,
 	} {
 		if _, err := tx.exec(ctx, query, id); err != nil {
 			return fmt.Errorf("delete what account %d owns: %w", id, err)

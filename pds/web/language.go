@@ -4,9 +4,7 @@ import (
 	"embed"
 	"encoding/json"
 	"fmt"
-	"io/fs"
 	"net/http"
-	"path"
 	"slices"
 	"strings"
 	"sync"
@@ -19,8 +17,7 @@ var messageFiles embed.FS
 
 const fallbackLanguage = "en"
 
-// languageNames are the languages of the pages, each by its own name, in the order of the menu. To each belong the files messages/TAG.json and
-// messages/AREA.TAG.json, the latter for the pages of one area. No key stands in two of them.
+// languageNames are the languages of the pages, each by its own name, in the order of the menu. A file messages/TAG.json belongs to each.
 var languageNames = []struct{ Tag, Name string }{
 	{"en", "English"}, {"de", "Deutsch"}, {"es", "Español"}, {"fr", "Français"}, {"ja", "日本語"}, {"pt", "Português"},
 }
@@ -35,40 +32,18 @@ type words struct {
 var languages = sync.OnceValue(func() map[string]*words {
 	all := map[string]*words{}
 	for _, l := range languageNames {
-		all[l.Tag] = &words{Tag: l.Tag, texts: map[string]string{}}
-	}
-	names, _ := fs.Glob(messageFiles, "messages/*.json")
-	for _, name := range names {
-		tag := strings.TrimSuffix(path.Base(name), ".json")
-		tag = tag[strings.LastIndexByte(tag, '.')+1:]
-		if all[tag] == nil {
-			panic(name + " is of no language of the menu")
+		text, err := messageFiles.ReadFile("messages/" + l.Tag + ".json")
+		if err != nil {
+			panic(err) // embedded
 		}
-		if err := all[tag].read(name); err != nil {
-			panic(fmt.Sprintf("%s: %v", name, err)) // embedded
+		w := &words{Tag: l.Tag}
+		if err := json.Unmarshal(text, &w.texts); err != nil {
+			panic(fmt.Sprintf("messages/%s.json: %v", l.Tag, err))
 		}
+		all[l.Tag] = w
 	}
 	return all
 })
-
-// read adds the texts of a file.
-func (w *words) read(name string) error {
-	text, err := messageFiles.ReadFile(name)
-	if err != nil {
-		return err
-	}
-	var texts map[string]string
-	if err := json.Unmarshal(text, &texts); err != nil {
-		return err
-	}
-	for key, text := range texts {
-		if _, twice := w.texts[key]; twice {
-			return fmt.Errorf("%s stands in another file too", key)
-		}
-		w.texts[key] = text
-	}
-	return nil
-}
 
 var languageMatcher = sync.OnceValue(func() language.Matcher {
 	var tags []language.Tag

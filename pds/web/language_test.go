@@ -22,19 +22,19 @@ func TestEveryLanguageHasEveryText(t *testing.T) {
 		for key, text := range english.texts {
 			theirs := w.texts[key]
 			if strings.TrimSpace(theirs) == "" {
-				t.Errorf("messages/*%s.json has no %s", l.Tag, key)
+				t.Errorf("messages/%s.json has no %s", l.Tag, key)
 				continue
 			}
 			want, got := placeholder.FindAllString(text, -1), placeholder.FindAllString(theirs, -1)
 			slices.Sort(want)
 			slices.Sort(got)
 			if !slices.Equal(want, got) {
-				t.Errorf("messages/*%s.json: %s has the placeholders %v, English has %v", l.Tag, key, got, want)
+				t.Errorf("messages/%s.json: %s has the placeholders %v, English has %v", l.Tag, key, got, want)
 			}
 		}
 		for key := range w.texts {
 			if english.texts[key] == "" {
-				t.Errorf("messages/*%s.json: %s stands in no other file", l.Tag, key)
+				t.Errorf("messages/%s.json: %s stands in no other file", l.Tag, key)
 			}
 		}
 	}
