@@ -164,7 +164,7 @@ func (s *Server) describeRepo(ctx context.Context, p *repoParams) (*describeRepo
 		Handle:          acct.Handle,
 		DID:             acct.DID,
 		DIDDoc:          doc.Raw,
-		Collections:     collections,
+		Collections:     append([]syntax.NSID{}, collections...), // an empty list is no null
 		HandleIsCorrect: s.handleIsCorrect(ctx, acct, doc),
 	}, nil
 }

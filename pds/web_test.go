@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -214,4 +215,121 @@ func TestPagesSpeakLanguages(t *testing.T) {
 	v.open("/account/sign-in?ui_locales=ja").shows(200, "/account/sign-in", `lang="ja"`)
 	v.open("/account/sign-in?lang=de").shows(200, "/account/sign-in", `lang="de"`)
 	v.open("/?ui_locales=ja").shows(200, "/", `lang="de"`) // what was chosen by hand stays
+}
+
+func TestPagesSignUp(t *testing.T) {
+	n := startNetwork(t, func(c *Config) { c.InviteRequired = true })
+	code := n.anonymous(t).inviteCode()
+	v := n.visitor(t)
+	v.open("/account/sign-up/handle?handle=al").shows(200, "/account/sign-up/handle", `"good":false`)
+	v.open("/account/sign-up/handle?handle=alice").shows(200, "/account/sign-up/handle", `"good":true`)
+	v.open("/account/sign-up").send("/account/sign-up", "handle", "alice", "check", "on").shows(200, "/account/sign-up", "alice.test is available")
+	fields := func(more ...string) []string {
+		return append([]string{"handle", "alice", "email", "alice@example.com", "password", "alice-password", "invite", code}, more...)
+	}
+	v.send("/account/sign-up", fields("invite", "wrong")...).shows(422, "/account/sign-up", `id="invite-error"`, `value="alice@example.com"`)
+	v.send("/account/sign-up", fields("password", "short")...).shows(422, "/account/sign-up", `id="password-error"`)
+	v.send("/account/sign-up", fields("handle", "x")...).shows(422, "/account/sign-up", `id="handle-error"`)
+	v.send("/account/sign-up", fields("email", "nobody")...).shows(422, "/account/sign-up", `id="email-error"`)
+	v.send("/account/sign-up", fields()...).shows(200, "/account", "alice.test", "Your account is ready")
+	n.anonymous(t).get("com.atproto.repo.describeRepo", "repo", "alice.test").ok()
+	v.open("/account/sign-up/handle?handle=alice").shows(200, "/account/sign-up/handle", `"good":false`)
+}
+
+// inviteCode makes an invite code as the operator does.
+func (c *client) inviteCode() string {
+	c.t.Helper()
+	req := c.jsonRequest("com.atproto.server.createInviteCode", map[string]any{"useCount": 5})
+	req.SetBasicAuth("admin", "admin-pass")
+	return c.send(req, "com.atproto.server.createInviteCode").ok().str("code")
+}
+
+func TestPagesResetPassword(t *testing.T) {
+	n, inbox := startMailNetwork(t, nil)
+	alice := n.signUp(t, "alice")
+	elsewhere := n.visitor(t).signIn("alice.test", "alice-password").shows(200, "/account")
+
+	v := n.visitor(t)
+	unknown := string(v.open("/account/reset").send("/account/reset", "email", "nobody@example.com").shows(200, "/account/reset/code", "If there is an account").page.body)
+	v.open("/account/reset").send("/account/reset", "email", " Alice@Example.com ").shows(200, "/account/reset/code")
+	strip := func(s string) string { return tokenInPage.ReplaceAllString(s, "") }
+	if strip(unknown) != strip(string(v.page.body)) {
+		t.Error("the page tells whether there is an account")
+	}
+	code := alice.mailed(inbox, "Password Reset Requested")
+	v.send("/account/reset/code", "code", "AAAAA-AAAAA", "password", "new-password").shows(422, "/account/reset/code", `id="code-error"`)
+	v.send("/account/reset/code", "code", code, "password", "short").shows(422, "/account/reset/code", `id="password-error"`)
+	v.send("/account/reset/code", "code", strings.ToLower(code), "password", "new-password").shows(200, "/account/sign-in", "Your new password is set")
+	v.signIn("alice.test", "alice-password").shows(422, "/account/sign-in")
+	v.signIn("alice.test", "new-password").shows(200, "/account")
+	elsewhere.open("/account").shows(200, "/account/sign-in")
+}
+
+func TestPagesTellNothingOfAccounts(t *testing.T) {
+	n := startNetwork(t, nil)
+	alice := n.signUp(t, "alice")
+	app := alice.post("com.atproto.server.createAppPassword", map[string]any{"name": "app"}).ok().str("password")
+	v := n.visitor(t)
+	bodies := map[string]bool{}
+	for _, name := range []string{"alice.test", "nobody.test", "alice@example.com", "nobody@example.com", "not a name"} {
+		v.signIn(name, "wrong-password").shows(422, "/account/sign-in")
+		body := tokenInPage.ReplaceAllString(string(v.page.body), "")
+		bodies[strings.ReplaceAll(body, name, "")] = true
+	}
+	if len(bodies) != 1 {
+		t.Errorf("there are %d different answers to a wrong sign-in", len(bodies))
+	}
+	v.signIn("alice.test", app).shows(422, "/account/sign-in", "app password")
+	v.open("/account").shows(200, "/account/sign-in")
+}
+
+func TestPagesAskForTheSecondFactor(t *testing.T) {
+	n := startNetwork(t, nil)
+	alice := n.signUp(t, "alice")
+	setup, _ := n.factor(t, FactorRequest{Account: alice.did, Action: FactorBegin})
+	setup, _ = n.factor(t, FactorRequest{Account: alice.did, Action: FactorConfirm, Code: totpNow(t, setup.Secret)})
+	v := n.visitor(t)
+	v.signIn("alice.test", "alice-password", "remember", "on").shows(200, "/account/sign-in", "authenticator app")
+	half := v.hidden("half")
+	v.send("/account/sign-in/code", "half", half, "code", "000000").shows(422, "/account/sign-in/code", `id="code-error"`)
+	v.send("/account/sign-in/code", "half", half, "code", "").shows(422, "/account/sign-in/code", "Enter the code")
+	v.open("/account").shows(200, "/account/sign-in")
+
+	thief := n.visitor(t).open("/account/sign-in")
+	thief.send("/account/sign-in/code", "half", half, "code", setup.RecoveryCodes[1]).shows(200, "/account/sign-in", "took too long")
+
+	v.send("/account/sign-in/code", "half", half, "remember", "on", "code", setup.RecoveryCodes[0]).shows(200, "/account", "alice.test")
+}
+
+func TestPagesAccountsOfABrowser(t *testing.T) {
+	n := startNetwork(t, nil)
+	alice, bob := n.signUp(t, "alice"), n.signUp(t, "bob")
+	v := n.visitor(t)
+	v.signIn("alice.test", "alice-password").signIn("bob.test", "bob-password").shows(200, "/account", "bob.test")
+	v.open("/account/switch").shows(200, "/account/switch", "alice.test", "bob.test")
+	v.send("/account/switch", "did", alice.did).shows(200, "/account", "alice@example.com")
+	v.open("/account/switch").send("/account/switch", "did", "did:plc:nobody").shows(404, "/account/switch")
+	v.open("/account/switch").send("/account/sign-out", "did", alice.did).shows(200, "/account/switch", "bob.test")
+	if strings.Contains(string(v.page.body), "alice.test") {
+		t.Error("alice is still there")
+	}
+	n.anonymous(t).moderate(repoSubject(bob.did), takedown(true, "mod-event-1")).ok()
+	v.open("/account").shows(200, "/account/sign-in")
+	v.signIn("bob.test", "bob-password").shows(403, "/account/sign-in", "closed")
+}
+
+func TestPagesLimitGuesses(t *testing.T) {
+	n := startNetwork(t, func(c *Config) { c.RateLimitsEnabled = true })
+	n.signUp(t, "alice")
+	v := n.visitor(t).open("/account/sign-in")
+	var wg sync.WaitGroup
+	for range 30 {
+		one := *v
+		wg.Go(func() { one.send("/account/sign-in", "identifier", " @ALICE.test", "password", "") })
+	}
+	wg.Wait()
+	v.send("/account/sign-in", "identifier", "alice.test", "password", "alice-password").shows(429, "/account/sign-in", "Too many attempts")
+	if v.page.header.Get("Retry-After") == "" {
+		t.Error("the answer does not say when to come back")
+	}
 }

@@ -150,7 +150,9 @@ func (s *Service) turnDevice(ctx context.Context, d *Device, generation int64, v
 			return err // another request was faster
 		}
 		now := s.now()
-		row.Confirmed = true
+		if !row.Confirmed {
+			row.Confirmed, row.RotatedAt = true, now // the grace for the cookie before begins here
+		}
 		if now.Sub(row.RotatedAt) >= deviceRotation {
 			row.Generation, row.Confirmed, row.RotatedAt = row.Generation+1, false, now
 			d.Cookie = s.deviceCookie(row.ID, row.Generation)

@@ -14,7 +14,7 @@ type Device struct {
 	Confirmed  bool      // the newest cookie has come back
 	Current    AccountID // the account that the pages show
 	CreatedAt  time.Time
-	RotatedAt  time.Time
+	RotatedAt  time.Time // when the newest cookie was made, or came back for the first time
 	SeenAt     time.Time
 	IP         string
 	UserAgent  string

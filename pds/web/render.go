@@ -30,6 +30,7 @@ type view struct {
 	Nav       []navItem
 	Device    *account.Device
 	Current   *account.SignedIn
+	Flow      *flow // the app that waits; nil when there is none
 	Data      any
 }
 
@@ -61,13 +62,14 @@ func (r *request) renderStatus(status int, name string, data any) error {
 }
 
 func (r *request) renderView(status int, name string, f *Form, data any) error {
+	r.resumeFlow() // may choose the language
 	t, err := pageTemplate(r.words.Tag, name)
 	if err != nil {
 		return err
 	}
 	v := &view{
 		Site: r.site.view(), Lang: r.words.Tag, Languages: r.languageLinks(), Token: r.token(), Flash: r.takeFlash(), Form: f,
-		Next: localPath(r.FormValue("next")), Device: r.device, Current: r.current(), Data: data,
+		Next: localPath(r.FormValue("next")), Device: r.device, Current: r.current(), Flow: r.flow, Data: data,
 	}
 	v.Nav = r.navigation()
 	var page bytes.Buffer
@@ -75,7 +77,7 @@ func (r *request) renderView(status int, name string, f *Form, data any) error {
 		return unexpected("render "+name, err)
 	}
 	h := r.w.Header()
-	h.Set("Content-Security-Policy", r.site.policy(r.formTargets, nil))
+	h.Set("Content-Security-Policy", r.site.policy(r.formTargets, r.images))
 	r.w.WriteHeader(status)
 	_, _ = page.WriteTo(r.w)
 	return nil

@@ -26,8 +26,11 @@ type request struct {
 	browser string          // the secret in the browser's cookie against forged requests; "" until one is needed
 	device  *account.Device // nil when nobody is signed in
 
+	flow *flow // the app that waits; nil when there is none
+
 	// formTargets are the sites to which a form of this page may lead, beside our own.
 	formTargets []string
+	images      []string // sites of which the page shows pictures
 }
 
 // handler answers a request, or returns an error that problem.go knows how to show.
@@ -78,12 +81,12 @@ func (r *request) prepare() error {
 			r.keepDevice(d)
 		}
 	}
-	if r.Method == http.MethodGet || r.Method == http.MethodHead {
-		return nil
-	}
 	r.Body = http.MaxBytesReader(r.w, r.Body, maxForm)
 	if err := r.ParseForm(); err != nil {
 		return problem(http.StatusBadRequest, "form")
+	}
+	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+		return nil
 	}
 	return r.checkForgery()
 }

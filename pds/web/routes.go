@@ -17,6 +17,14 @@ func (s *Site) routes() {
 	s.page("GET /account/confirm", s.showConfirm, signedIn)
 	s.page("POST /account/confirm", s.confirm, signedIn, limit("confirm", 20, 5*time.Minute))
 
+	s.page("GET /account/sign-up", s.showSignUp)
+	s.page("POST /account/sign-up", s.signUp, limit("sign-up form", 100, 5*time.Minute))
+	s.page("GET /account/sign-up/handle", s.handleAvailable, limit("handle", 200, 5*time.Minute))
+	s.page("GET /account/reset", s.showReset)
+	s.page("POST /account/reset", s.reset, limit("reset", 15, time.Hour), limit("reset day", 50, 24*time.Hour))
+	s.page("GET /account/reset/code", s.showResetCode)
+	s.page("POST /account/reset/code", s.resetCode, limit("reset code", 50, 5*time.Minute))
+
 	s.page("/", s.missing)
 }
 

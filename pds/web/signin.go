@@ -112,7 +112,7 @@ func (r *request) finishSignIn(acct *store.Account) error {
 		return err
 	}
 	r.keepDevice(d)
-	return r.redirect(r.next("/account"))
+	return r.redirect(chosenIn(r.next("/account"), string(acct.DID)))
 }
 
 // signOut signs one account out, or all that are signed in in this browser.

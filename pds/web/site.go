@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"perch/pds/account"
+	"perch/pds/oauth"
 	"perch/pds/store"
 )
 
@@ -38,6 +39,7 @@ type Limit struct {
 type Options struct {
 	Accounts *account.Service
 	Host     Host
+	OAuth    *oauth.Service // nil: apps cannot ask here
 	Logger   *slog.Logger
 
 	PublicURL      string   // origin, without a slash at its end

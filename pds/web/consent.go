@@ -1,0 +1,173 @@
+package web
+
+import (
+	"slices"
+	"strings"
+
+	"perch/pds/account"
+	"perch/pds/oauth"
+	"perch/pds/oauth/scope"
+)
+
+// consent is what the question shows.
+type consent struct {
+	Account *account.SignedIn
+	Groups  []consentGroup
+	Others  bool // whether another account may be chosen
+}
+
+// consentGroup are permissions of one kind.
+type consentGroup struct {
+	Kind, Icon string // the kind is part of the key of its title
+	Items      []consentItem
+}
+
+// consentItem is one permission that can be unticked.
+type consentItem struct {
+	Scope    string
+	Title    string
+	Detail   string
+	Lines    []string // what it is made of
+	Strong   bool     // it gives much
+	Required bool
+}
+
+// consentKinds are the kinds in their order: what matters most comes first.
+var consentKinds = []struct{ kind, icon string }{
+	{"identity", "at"}, {"all", "alert"}, {"set", "app"}, {"repo", "post"}, {"blob", "picture"}, {"rpc", "service"}, {"account", "mail"},
+}
+
+func newConsent(r *request, f *flow, a *account.SignedIn) consent {
+	byKind := map[string][]consentItem{}
+	for _, p := range f.Request.Permissions {
+		kind, item := r.describe(p)
+		byKind[kind] = append(byKind[kind], item)
+	}
+	c := consent{Account: a, Others: f.Hint == ""}
+	for _, k := range consentKinds {
+		if items := byKind[k.kind]; len(items) > 0 {
+			c.Groups = append(c.Groups, consentGroup{k.kind, k.icon, items})
+		}
+	}
+	return c
+}
+
+// describe says in plain words what a permission lets an app do.
+func (r *request) describe(p oauth.Permission) (kind string, item consentItem) {
+	item = consentItem{Scope: p.Scope, Required: p.Required}
+	if p.Set != nil {
+		item.Title = localized(r.words.Tag, p.Set.Title, p.Set.TitleLang, p.Parsed.Set)
+		item.Detail = localized(r.words.Tag, p.Set.Detail, p.Set.DetailLang, "")
+		for _, part := range p.Includes {
+			_, title, lines, strong := r.explain(part)
+			item.Lines = append(item.Lines, title)
+			item.Lines = append(item.Lines, lines...)
+			item.Strong = item.Strong || strong
+		}
+		return "set", item
+	}
+	kind, item.Title, item.Lines, item.Strong = r.explain(p.Parsed)
+	if p.Parsed.Resource == scope.Transition {
+		item.Detail = r.t(transitionKey(p.Parsed) + "-detail")
+	}
+	return kind, item
+}
+
+// explain gives a permission its kind, a sentence, and the names that it is about.
+func (r *request) explain(p scope.Permission) (kind, title string, lines []string, strong bool) {
+	switch p.Resource {
+	case scope.Basic:
+		return "identity", r.t("scope.basic"), nil, false
+	case scope.Transition:
+		kind := "all"
+		if p.Attr == "email" {
+			kind = "account"
+		}
+		return kind, r.t(transitionKey(p)), nil, p.Attr == "generic"
+	case scope.Repo:
+		return r.explainRepo(p)
+	case scope.RPC:
+		return r.explainRPC(p)
+	case scope.Blob:
+		return "blob", r.t("scope.blob-" + blobKind(p.Accept)), p.Accept, false
+	case scope.Account:
+		action := "read"
+		if slices.Contains(p.Actions, scope.Manage) {
+			action = "manage"
+		}
+		return "account", r.t("scope.account-" + p.Attr + "-" + action), nil, action == "manage"
+	case scope.Identity:
+		if p.Attr == scope.Any {
+			return "identity", r.t("scope.identity-all"), nil, true
+		}
+		return "identity", r.t("scope.identity-handle"), nil, true
+	}
+	return "all", p.String(), nil, false
+}
+
+func (r *request) explainRepo(p scope.Permission) (kind, title string, lines []string, strong bool) {
+	var doing []string
+	for _, a := range []string{scope.Create, scope.Update, scope.Delete} {
+		if len(p.Actions) == 0 || slices.Contains(p.Actions, a) {
+			doing = append(doing, a)
+		}
+	}
+	key := "scope.repo-" + strings.Join(doing, "-")
+	if slices.Contains(p.Collections, scope.Any) {
+		return "repo", r.t(key, "what", r.t("scope.collection-all")), nil, true
+	}
+	var names []string
+	for _, c := range p.Collections {
+		if name := "collection." + c; r.words.has(name) {
+			names = append(names, r.t(name))
+			lines = append(lines, c)
+		} else {
+			names = append(names, c)
+		}
+	}
+	return "repo", r.t(key, "what", strings.Join(names, r.t("format.comma"))), lines, false
+}
+
+func (r *request) explainRPC(p scope.Permission) (kind, title string, lines []string, strong bool) {
+	who := r.t("scope.rpc-any")
+	if p.Audience != scope.Any {
+		did, _, _ := strings.Cut(p.Audience, "#")
+		who = strings.TrimPrefix(did, "did:web:")
+	}
+	if slices.Contains(p.Methods, scope.Any) {
+		return "rpc", r.t("scope.rpc-all", "service", who), nil, true
+	}
+	return "rpc", r.t("scope.rpc", "service", who), p.Methods, p.Audience == scope.Any
+}
+
+// blobKind tells whether all that may be uploaded is pictures, or videos.
+func blobKind(accept []string) string {
+	for _, kind := range []string{"image", "video"} {
+		if !slices.ContainsFunc(accept, func(a string) bool { return !strings.HasPrefix(a, kind+"/") }) {
+			return kind
+		}
+	}
+	return "any"
+}
+
+// transitionKey: "chat.bsky" is told of as "chat".
+func transitionKey(p scope.Permission) string {
+	what, _, _ := strings.Cut(p.Attr, ".")
+	return "scope.transition-" + what
+}
+
+// localized picks the text in the visitor's language, or the one without a language, or the fallback.
+func localized(tag, text string, byLang map[string]string, fallback string) string {
+	if t := byLang[tag]; t != "" {
+		return t
+	}
+	for lang, t := range byLang {
+		if base, _, _ := strings.Cut(lang, "-"); base == tag && t != "" {
+			return t
+		}
+	}
+	if text != "" {
+		return text
+	}
+	return fallback
+}
