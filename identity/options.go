@@ -53,6 +53,13 @@ type Options struct {
 	// Local answers for handles of this server; it is asked first, and its
 	// answers are not cached. May be nil.
 	Local func(ctx context.Context, handle syntax.Handle) (syntax.DID, bool)
+	// LocalDocument answers for DIDs whose documents this server serves itself; it
+	// is asked first, and its answers are not cached. ok is false for all others.
+	// May be nil.
+	LocalDocument func(ctx context.Context, did syntax.DID) (raw []byte, ok bool, err error)
+	// Changed is told of a DID whose document is another one than the cached one
+	// was. It must be quick. May be nil.
+	Changed func(did syntax.DID)
 	// AllowPrivate is for development: handles under .test, did:web:localhost
 	// with a port, private addresses, and http.
 	AllowPrivate bool

@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -53,6 +54,9 @@ func (r *Resolver) ResolveDID(ctx context.Context, did syntax.DID) (*Document, e
 	if err := r.checkDID(did); err != nil {
 		return nil, err
 	}
+	if doc, ok, err := r.localDocument(ctx, did); ok || err != nil {
+		return doc, err
+	}
 	doc, err, state := r.docs.get(did)
 	switch state {
 	case fresh:
@@ -71,9 +75,25 @@ func (r *Resolver) Refresh(ctx context.Context, did syntax.DID) (*Document, erro
 	if err := r.checkDID(did); err != nil {
 		return nil, err
 	}
+	if doc, ok, err := r.localDocument(ctx, did); ok || err != nil {
+		return doc, err
+	}
 	key := "refresh " + did.String()
 	r.flight.Forget(key) // one that began earlier may know less
 	return wait[*Document](ctx, r.flight.DoChan(key, func() (any, error) { return r.lookUpDID(did) }))
+}
+
+// localDocument returns the document of a DID if this server serves it.
+func (r *Resolver) localDocument(ctx context.Context, did syntax.DID) (*Document, bool, error) {
+	if r.opts.LocalDocument == nil {
+		return nil, false, nil
+	}
+	raw, ok, err := r.opts.LocalDocument(ctx, did)
+	if err != nil || !ok {
+		return nil, false, err
+	}
+	doc, err := ParseDocument(did, raw)
+	return doc, true, err
 }
 
 // RefreshOlder is Refresh if the cached answer is older than age, and otherwise
@@ -211,8 +231,12 @@ func (r *Resolver) lookUpDID(did syntax.DID) (*Document, error) {
 		return nil, networkError("too many lookups", err)
 	}
 	defer slots.Release(1)
+	old, _, _ := r.docs.get(did)
 	doc, err := r.fetchDID(ctx, did)
 	r.docs.put(did, begun, doc, err)
+	if err == nil && old != nil && r.opts.Changed != nil && !bytes.Equal(old.Raw, doc.Raw) {
+		r.opts.Changed(did)
+	}
 	return doc, err
 }
 

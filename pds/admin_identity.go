@@ -63,6 +63,9 @@ func (s *Server) putSigningKey(ctx context.Context, did syntax.DID, public strin
 			return cause
 		}
 	}
+	if kept, err := s.keepsDocument(ctx, did); err != nil || kept { // it says what the database says
+		return err
+	}
 	doc, err := s.identity.Refresh(ctx, did)
 	if err != nil {
 		return identityError(err, did.AtIdentifier())

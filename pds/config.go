@@ -126,6 +126,12 @@ type Config struct {
 
 	// The directory in which the DIDs of new accounts are registered and did:plc DIDs are looked up.
 	PLCURL string `env:"PDS_DID_PLC_URL" envDefault:"https://plc.directory" group:"Identity"`
+	// How often the PLC directory is asked about the DID of each account, to warn of changes that this server did not make: milliseconds,
+	// or as 12h. They can be undone for 72 hours. Zero turns it off.
+	PLCWatchInterval time.Duration `env:"PDS_PLC_WATCH_INTERVAL" envDefault:"12h"`
+	// Who may make accounts whose DID is a did:web of their handle under this server's domain: off (nobody), operator (with
+	// perch account create --did-web), or everyone. Such an account needs this server's domain for ever, even after a move.
+	DIDWebAccounts string `env:"PDS_DID_WEB_ACCOUNTS" envDefault:"off"`
 	// The age, in milliseconds, from which a known DID document or handle is looked up anew in the background.
 	DIDCacheStaleTTL time.Duration `env:"PDS_DID_CACHE_STALE_TTL" envDefault:"1h"`
 	// The age, in milliseconds, from which it is not used any more.

@@ -11,10 +11,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/bluesky-social/indigo/atproto/atcrypto"
 	"github.com/bluesky-social/indigo/atproto/syntax"
 
+	"perch/identity/plc"
 	"perch/pds/mail"
 	"perch/pds/seal"
 	"perch/pds/web"
@@ -26,6 +28,8 @@ const (
 	minBlobLimit   = 1 << 20 // bytes: apps send images of almost a megabyte
 	minBufferBytes = 1 << 20
 	maxPort        = 1<<16 - 1
+
+	minWatchInterval = 10 * time.Minute // lest a directory that is everybody's is asked too often
 )
 
 // checker collects what is wrong. A setting that could not be read is not looked at again.
@@ -192,6 +196,12 @@ func (c *Config) checkAccounts(k *checker) {
 	}
 	if c.InviteInterval < 0 {
 		k.add("PDS_INVITE_INTERVAL", "%v is negative; write milliseconds, or 0 for no earned invites", c.InviteInterval)
+	}
+	if !slices.Contains([]string{didWebOff, didWebOperator, didWebEveryone}, c.DIDWebAccounts) {
+		k.add("PDS_DID_WEB_ACCOUNTS", "%q says not who; write off, operator or everyone", c.DIDWebAccounts)
+	}
+	if c.PLCWatchInterval != 0 && (c.PLCWatchInterval < minWatchInterval || c.PLCWatchInterval > plc.RecoveryWindow) {
+		k.add("PDS_PLC_WATCH_INTERVAL", "%v is no good interval; write one from %v to %v, or 0 to turn it off", c.PLCWatchInterval, minWatchInterval, plc.RecoveryWindow)
 	}
 	if c.RecoveryDIDKey != "" {
 		if _, err := atcrypto.ParsePublicDIDKey(c.RecoveryDIDKey); err != nil {

@@ -56,7 +56,12 @@ func (s *Server) makeAccount(ctx context.Context, res *account.Reservation, gene
 		}
 		return account.Session{}, err
 	}
-	session, err := s.storeAccountWith(ctx, res, did, func(tx *store.Tx, _ store.AccountID) error { return cancel(tx) })
+	session, err := s.storeAccountWith(ctx, res, did, func(tx *store.Tx, id store.AccountID) error {
+		if err := cancel(tx); err != nil {
+			return err
+		}
+		return s.watchFrom(ctx, tx, id, genesis)
+	})
 	if err != nil {
 		s.giveUpNow(newDID{did, genesis}, cancel)
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/bluesky-social/indigo/atproto/syntax"
 
 	"perch/identity/plc"
+	"perch/pds/store"
 	"perch/xrpc"
 )
 
@@ -22,28 +23,53 @@ func (s *Server) updateDID(ctx context.Context, did syntax.DID, change func(*plc
 	if err != nil {
 		return err
 	}
-	rotation, err := s.rotationKey.PublicKey()
-	if err != nil {
+	op, err := s.signUpdate(last, change)
+	if err != nil || op.Sig == last.Sig {
 		return err
 	}
-	if !slices.Contains(last.RotationKeys, rotation.DIDKey()) {
-		return errNoRotation
+	return s.submitPLC(ctx, did, op)
+}
+
+// signUpdate makes the operation that follows last, or returns last itself when change touches nothing.
+func (s *Server) signUpdate(last plc.Operation, change func(*plc.Operation)) (plc.Operation, error) {
+	rotation, err := s.rotationKeyDID()
+	if err != nil {
+		return plc.Operation{}, err
+	}
+	if !slices.Contains(last.RotationKeys, rotation) && last.Type != plc.TypeTombstone {
+		return plc.Operation{}, errNoRotation
 	}
 	op, err := plc.Update(last, change)
 	if err != nil {
-		return err
+		return plc.Operation{}, err
 	}
 	if sameState(last, op) {
-		return nil
+		return last, nil
 	}
-	if op, err = plc.Sign(op, s.rotationKey); err != nil {
+	return plc.Sign(op, s.rotationKey)
+}
+
+// submitPLC sends an operation to the directory. It is noted as this server's first, with what else belongs to the note, so that the watcher knows it
+// whatever happens next.
+func (s *Server) submitPLC(ctx context.Context, did syntax.DID, op plc.Operation, with ...func(*store.Tx) error) error {
+	c, err := op.CID()
+	if err != nil {
 		return err
 	}
-	if err := s.plc.Submit(ctx, did, op); err != nil {
+	err = s.store.Update(ctx, func(tx *store.Tx) error {
+		for _, fn := range with {
+			if err := fn(tx); err != nil {
+				return err
+			}
+		}
+		return tx.NotePLCOperation(ctx, did, c.String(), true)
+	})
+	if err != nil {
 		return err
 	}
+	err = s.plc.Submit(ctx, did, op)
 	s.identity.Purge(did.AtIdentifier())
-	return nil
+	return err
 }
 
 // sameState tells whether an operation would change nothing.

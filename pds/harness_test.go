@@ -14,7 +14,9 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"perch/identity/plc"
 	"perch/lexicons"
@@ -28,6 +30,8 @@ type network struct {
 	plc string
 	dir string
 
+	plcOffset atomic.Int64 // of the directory's clock from the server's, in nanoseconds
+
 	port   int                             // to listen on; 0: any
 	wrap   func(http.Handler) http.Handler // unless nil, stands before the server
 	change func(*Config)                   // for every start; unless nil
@@ -38,7 +42,9 @@ type network struct {
 func startNetwork(t *testing.T, change func(*Config)) *network {
 	t.Helper()
 	n := &network{t: t, dir: t.TempDir()}
-	directory, err := plc.OpenDirectory(filepath.Join(n.dir, "plc.jsonl"), plc.DirectoryOptions{})
+	directory, err := plc.OpenDirectory(filepath.Join(n.dir, "plc.jsonl"), plc.DirectoryOptions{
+		Now: func() time.Time { return time.Now().Add(time.Duration(n.plcOffset.Load())) },
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -89,7 +89,11 @@ type identifierInput struct {
 // refreshIdentity looks the identity up again, past every cache.
 func (s *Server) refreshIdentity(ctx context.Context, in *identifierInput) (*identityInfo, error) {
 	s.identity.Purge(in.Identifier)
-	return s.resolveIdentity(ctx, &identifierParams{Identifier: in.Identifier})
+	out, err := s.resolveIdentity(ctx, &identifierParams{Identifier: in.Identifier})
+	if err == nil {
+		s.watcher.lookSoon(out.DID)
+	}
+	return out, err
 }
 
 // identityError gives the errors of a look-up the names of the identity lexicons. Whoever asks names the host to be asked, so a host that

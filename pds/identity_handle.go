@@ -52,7 +52,14 @@ func (s *Server) changeHandle(ctx context.Context, acct *store.Account, raw stri
 	case !here:
 		return s.accounts.SetHandle(ctx, acct.ID, handle, nil)
 	case !isPLC(acct.DID) && !named:
-		return notOurs(acct.DID, "put at://"+handle.String(), nil)
+		kept, err := s.keepsDocument(ctx, acct.DID)
+		if err == nil && !kept {
+			err = notOurs(acct.DID, "put at://"+handle.String(), nil)
+		}
+		if err != nil {
+			return err
+		}
+		return s.storeHandle(ctx, acct, handle, "") // the document says what the database says
 	case named:
 		return s.storeHandle(ctx, acct, handle, "")
 	}

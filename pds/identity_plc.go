@@ -172,8 +172,15 @@ func (s *Server) signPLCOperation(ctx context.Context, in *signPLCInput) (*signP
 	if err != nil {
 		return nil, invalidPLC(err)
 	}
+	made, err := signed.CID()
+	if err != nil {
+		return nil, err
+	}
 	err = s.store.Update(ctx, func(tx *store.Tx) error {
-		return s.accounts.UseCode(ctx, tx, acct.ID, account.ForPLCOperation, in.Token)
+		if err := s.accounts.UseCode(ctx, tx, acct.ID, account.ForPLCOperation, in.Token); err != nil {
+			return err
+		}
+		return tx.NotePLCOperation(ctx, acct.DID, made.String(), false)
 	})
 	if err != nil {
 		return nil, err
@@ -244,7 +251,7 @@ func (s *Server) submitPLCOperation(ctx context.Context, in *submitPLCInput) (*s
 	if err := s.checkOperation(acct, &op); err != nil {
 		return nil, err
 	}
-	if err := s.plc.Submit(ctx, acct.DID, op); err != nil {
+	if err := s.submitPLC(ctx, acct.DID, op); err != nil {
 		return nil, err
 	}
 	return &struct{}{}, s.identityChanged(ctx, acct)

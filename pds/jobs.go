@@ -72,6 +72,7 @@ func (s *Server) work(ctx context.Context) {
 	}
 	wg.Go(func() { s.workSweeps(ctx) })
 	wg.Go(func() { s.migrations.Run(ctx) })
+	wg.Go(func() { s.watchPLC(ctx) })
 	wg.Wait()
 }
 
@@ -180,6 +181,7 @@ func (s *Server) sweep(ctx context.Context) {
 	}
 	for what, sweep := range map[string]func(context.Context) error{
 		"sessions": s.accounts.SweepSessions, "browsers": s.accounts.SweepDevices, "codes": s.accounts.SweepCodes, "mails": s.sweepMails, "accounts": s.deleteExpired, "imports": s.sweepImports,
+		"alerts": s.sweepAlerts,
 	} {
 		if err := sweep(ctx); err != nil && ctx.Err() == nil {
 			s.log.ErrorContext(ctx, "sweep "+what, "err", err)

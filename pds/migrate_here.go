@@ -218,9 +218,7 @@ func (h migrationHere) LastOperation(ctx context.Context, did syntax.DID) (plc.O
 }
 
 func (h migrationHere) Submit(ctx context.Context, did syntax.DID, op plc.Operation) error {
-	err := h.plc.Submit(ctx, did, op)
-	h.identity.Purge(did.AtIdentifier())
-	return err
+	return h.submitPLC(ctx, did, op)
 }
 
 func (h migrationHere) Named(ctx context.Context, id store.AccountID) (bool, error) {

@@ -705,15 +705,15 @@ func (h *webHost) set(handle, key, endpoint string) {
 	}
 }
 
-func TestMoveOfDIDWeb(t *testing.T) {
-	n := startNetwork(t, nil)
-	h := newWebHost(t)
+// bring makes an account for the host's DID, with a repository that the DID's key has signed. It stays deactivated.
+func (h *webHost) bring(t *testing.T, n *network) *client {
+	t.Helper()
 	token, err := auth.ServiceToken(h.key, auth.ServiceClaims{Issuer: h.did, Audience: n.srv.serviceDID.String(), Method: createAccountNSID})
 	if err != nil {
 		t.Fatal(err)
 	}
 	c := &client{network: n, t: t, did: h.did.String(), handle: "alice.test", token: token}
-	out := c.post(createAccountNSID, map[string]any{"did": c.did, "handle": c.handle, "email": "a@example.com", "password": "some-password"}).ok()
+	out := c.post(createAccountNSID, map[string]any{"did": c.did, "handle": c.handle, "email": "alice@example.com", "password": "alice-password"}).ok()
 	c.token = out.str("accessJwt")
 
 	first, err := repo.Start(h.did, repo.NextRev("", time.Now(), 9), h.key)
@@ -725,7 +725,13 @@ func TestMoveOfDIDWeb(t *testing.T) {
 	_ = w.Put(first.Head.CID, first.Head.Block)
 	_ = w.Flush()
 	c.importCAR(car.Bytes()).ok()
+	return c
+}
 
+func TestMoveOfDIDWeb(t *testing.T) {
+	n := startNetwork(t, nil)
+	h := newWebHost(t)
+	c := h.bring(t, n)
 	creds := c.get("com.atproto.identity.getRecommendedDidCredentials").ok()
 	if creds.at("rotationKeys") != nil {
 		t.Errorf("rotation keys for a did:web: %v", creds)

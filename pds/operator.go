@@ -80,6 +80,10 @@ func (s *Server) operatorPages() {
 	s.mux.PageFunc(http.MethodPost, RescueUploadPath, s.operatorRescueUpload, xrpc.WithGlobalLimit())
 	s.mux.PageFunc(http.MethodPost, RescuePath, s.operatorRescue, xrpc.WithGlobalLimit())
 	s.mux.PageFunc(http.MethodPost, RescueDIDPath, operatorPage(s, s.operatorRescueDID), xrpc.WithGlobalLimit())
+	s.mux.PageFunc(http.MethodPost, RotationKeyPath, operatorPage(s, s.operatorRotationKey), xrpc.WithGlobalLimit())
+	s.mux.PageFunc(http.MethodPost, AlertsPath, operatorPage(s, s.operatorAlerts), xrpc.WithGlobalLimit())
+	s.mux.PageFunc(http.MethodPost, UndoPath, operatorPage(s, s.operatorUndo), xrpc.WithGlobalLimit())
+	s.mux.PageFunc(http.MethodPost, DIDWebPath, operatorPage(s, s.operatorDIDWeb), xrpc.WithGlobalLimit())
 	s.mux.PageFunc(http.MethodGet, ExportPath, s.operatorExport, xrpc.WithGlobalLimit())
 	s.mux.PageFunc(http.MethodGet, MailPath, operatorPage(s, s.operatorMail), xrpc.WithGlobalLimit())
 }

@@ -2,7 +2,6 @@ package pds
 
 import (
 	"context"
-	"errors"
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
 
@@ -42,10 +41,7 @@ type FactorAnswer struct {
 }
 
 func (s *Server) operatorFactor(ctx context.Context, in *FactorRequest) (*FactorAnswer, error) {
-	acct, err := s.accounts.Find(ctx, in.Account)
-	if errors.Is(err, store.ErrNotFound) {
-		return nil, &xrpc.Error{Status: 400, Name: "AccountNotFound", Message: "There is no account " + in.Account, Err: err}
-	}
+	acct, err := s.found(ctx, in.Account)
 	if err != nil {
 		return nil, err
 	}

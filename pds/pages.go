@@ -2,7 +2,6 @@ package pds
 
 import (
 	"encoding/json"
-	"net"
 	"net/http"
 	"strings"
 
@@ -28,8 +27,8 @@ func (s *Server) health(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, status, out)
 }
 
-// didDocument serves the document of the server's own did:web, so that others can resolve the audience of service tokens.
-func (s *Server) didDocument(w http.ResponseWriter, _ *http.Request) {
+// serverDocument writes the document of the server's own did:web.
+func (s *Server) serverDocument(w http.ResponseWriter) {
 	did := s.cfg.ServiceDID()
 	writeJSON(w, http.StatusOK, map[string]any{
 		"@context": []string{"https://www.w3.org/ns/did/v1"},
@@ -44,11 +43,7 @@ func (s *Server) didDocument(w http.ResponseWriter, _ *http.Request) {
 
 // atprotoDID answers the HTTPS method of handle resolution for handles of this server, by the Host that was asked.
 func (s *Server) atprotoDID(w http.ResponseWriter, r *http.Request) {
-	host := r.Host
-	if h, _, err := net.SplitHostPort(host); err == nil {
-		host = h
-	}
-	handle, err := syntax.ParseHandle(strings.ToLower(host))
+	handle, err := syntax.ParseHandle(hostAsked(r))
 	if err == nil {
 		if did, err := s.accountOfHandle(r.Context(), handle); err == nil {
 			w.Header().Set("Content-Type", "text/plain; charset=utf-8")
@@ -59,18 +54,9 @@ func (s *Server) atprotoDID(w http.ResponseWriter, r *http.Request) {
 	http.Error(w, "User not found", http.StatusNotFound)
 }
 
-// tlsCheck tells a TLS proxy whether to get a certificate for the domain that it names: the server's own, or the handle of an active account.
+// tlsCheck tells a TLS proxy whether to get a certificate for the domain that it names.
 func (s *Server) tlsCheck(w http.ResponseWriter, r *http.Request) {
-	domain := strings.ToLower(r.URL.Query().Get("domain"))
-	if domain == s.cfg.Hostname {
-		writeJSON(w, http.StatusOK, map[string]bool{"success": true})
-		return
-	}
-	handle, err := syntax.ParseHandle(domain)
-	if err == nil {
-		_, err = s.accountOfHandle(r.Context(), handle)
-	}
-	if err != nil {
+	if !s.servesHost(r.Context(), strings.ToLower(r.URL.Query().Get("domain"))) {
 		writeJSON(w, http.StatusNotFound, map[string]string{"error": "InvalidRequest", "message": "No account of this server has that handle"})
 		return
 	}

@@ -68,6 +68,7 @@ type Server struct {
 	rescuing    atomic.Bool // an account is made of an archive
 	migrations  *migrate.Manager
 	web         *web.Site
+	watcher     *plcWatcher
 	mux         *xrpc.Mux
 }
 
@@ -81,6 +82,7 @@ func New(ctx context.Context, cfg *Config, log *slog.Logger) (*Server, error) {
 		clockID:    uint(rand.N(1 << 10)),
 		lexicons:   lexicons.Default(),
 		exports:    newExports(),
+		watcher:    newPLCWatcher(),
 	}
 	s.lanes = s.newLanes()
 	s.spellings = spellingsOf(s.lexicons)
@@ -181,6 +183,8 @@ func (s *Server) buildIdentity() {
 			did, err := s.accountOfHandle(ctx, handle)
 			return did, err == nil
 		},
+		LocalDocument: s.ownDocument,
+		Changed:       s.watcher.lookSoon,
 	})
 	// The operator chose the directory, so it may be on a private address.
 	s.plc = plc.NewClient(s.cfg.PLCURL, identity.NewClient(identity.ClientOptions{AllowPrivate: true}))

@@ -10,6 +10,7 @@ import (
 
 	"perch/identity/plc"
 	"perch/pds/account"
+	"perch/pds/auth"
 	"perch/xrpc"
 )
 
@@ -70,7 +71,7 @@ func (s *Server) createAccount(ctx context.Context, in *createAccountInput) (*cr
 		return nil, xrpc.InvalidRequest(`Unsupported input: "plcOp". Send it to submitPlcOperation once the account is made`)
 	}
 	if in.DID != "" {
-		return s.createMovingAccount(ctx, in)
+		return s.createAccountWithDID(ctx, in)
 	}
 	if in.RecoveryKey != "" {
 		if _, err := atcrypto.ParsePublicDIDKey(in.RecoveryKey); err != nil {
@@ -80,6 +81,18 @@ func (s *Server) createAccount(ctx context.Context, in *createAccountInput) (*cr
 	session, err := s.newAccount(ctx, account.NewAccount{
 		Handle: in.Handle, Email: in.Email, Password: in.Password, InviteCode: in.InviteCode,
 	}, in.RecoveryKey)
+	if err != nil {
+		return nil, err
+	}
+	return s.createdAccount(ctx, session)
+}
+
+// createAccountWithDID makes the account of somebody who names a DID: one that exists, with proof, or the did:web of the handle, which is to be made.
+func (s *Server) createAccountWithDID(ctx context.Context, in *createAccountInput) (*createAccountOutput, error) {
+	if s.cfg.DIDWebAccounts != didWebEveryone || auth.From(ctx).Kind == auth.Service || !s.ownWebHost(webHostOf(in.DID)) {
+		return s.createMovingAccount(ctx, in)
+	}
+	session, err := s.createWebAccount(ctx, in, false)
 	if err != nil {
 		return nil, err
 	}

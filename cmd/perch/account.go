@@ -13,6 +13,8 @@ import (
 	"text/tabwriter"
 
 	"github.com/urfave/cli/v3"
+
+	"perch/pds"
 )
 
 func (p *program) accountCommand() *cli.Command {
@@ -30,12 +32,13 @@ func (p *program) accountCommand() *cli.Command {
 					serverFlag,
 					&cli.StringFlag{Name: "password", Usage: "the account's `PASSWORD`"},
 					&cli.BoolFlag{Name: "password-stdin", Usage: "read the password from the first line of the input"},
+					&cli.BoolFlag{Name: "did-web", Usage: "make it a did:web of the handle instead of a did:plc (see PDS_DID_WEB_ACCOUNTS)"},
 				},
 				Action: p.createAccount,
 			},
 			p.codeCommand(),
 			{Name: "list", Usage: "list all accounts", Flags: []cli.Flag{serverFlag}, Action: p.listAccounts},
-		}, append(p.adminCommands(), p.exportCommands()...)...),
+		}, append(append(p.adminCommands(), p.exportCommands()...), p.identityCommands()...)...),
 	}
 }
 
@@ -52,16 +55,28 @@ func (p *program) createAccount(ctx context.Context, c *cli.Command) error {
 	if made {
 		password = newPassword()
 	}
+	if c.Bool("did-web") {
+		in := pds.DIDWebRequest{Action: pds.DIDWebCreate, Account: c.Args().Get(0), Email: c.Args().Get(1), Password: password}
+		var out pds.DIDWebAnswer
+		err := server.postTo(ctx, pds.DIDWebPath, in, &out)
+		return p.createdAccount(out.Handle.String(), out.DID.String(), password, made, err)
+	}
 	var invite struct{ Code string }
 	if err := server.post(ctx, "com.atproto.server.createInviteCode", map[string]any{"useCount": 1}, &invite); err != nil {
 		return err
 	}
 	in := map[string]string{"handle": c.Args().Get(0), "email": c.Args().Get(1), "password": password, "inviteCode": invite.Code}
 	var out struct{ DID, Handle string }
-	if err := server.post(ctx, "com.atproto.server.createAccount", in, &out); err != nil {
+	err = server.post(ctx, "com.atproto.server.createAccount", in, &out)
+	return p.createdAccount(out.Handle, out.DID, password, made, err)
+}
+
+// createdAccount shows a new account, with the password if it was made.
+func (p *program) createdAccount(handle, did, password string, made bool, err error) error {
+	if err != nil {
 		return err
 	}
-	fmt.Fprintf(p.stdout, "handle    %s\ndid       %s\n", out.Handle, out.DID)
+	fmt.Fprintf(p.stdout, "handle    %s\ndid       %s\n", handle, did)
 	if made {
 		fmt.Fprintf(p.stdout, "password  %s\n", password)
 	}

@@ -38,7 +38,10 @@ func (s *Service) CheckHandle(ctx context.Context, raw string, did syntax.DID, a
 		return "", err
 	}
 	if domain := s.serviceDomain(h); domain != "" {
-		return h, checkLabel(strings.TrimSuffix(string(h), domain), allowReserved)
+		if err := checkLabel(strings.TrimSuffix(string(h), domain), allowReserved); err != nil {
+			return "", err
+		}
+		return h, s.checkWebName(ctx, h, did)
 	}
 	if did == "" || s.opts.ResolveHandle == nil {
 		return "", refuse(ErrUnsupportedDomain, "Not a supported handle domain")
@@ -47,6 +50,18 @@ func (s *Service) CheckHandle(ctx context.Context, raw string, did syntax.DID, a
 		return "", refuse(ErrInvalidHandle, "External handle did not resolve to DID")
 	}
 	return h, nil
+}
+
+// checkWebName refuses a name that is the host of somebody else's did:web, whether or not that account still is here.
+func (s *Service) checkWebName(ctx context.Context, h syntax.Handle, did syntax.DID) error {
+	web, err := s.store.DIDWeb(ctx, string(h))
+	switch {
+	case errors.Is(err, store.ErrNotFound) || err == nil && web.DID() == did:
+		return nil
+	case err == nil:
+		return refuse(store.ErrHandleTaken, "Handle already taken: %s", h)
+	}
+	return err
 }
 
 func checkLabel(label string, allowReserved bool) error {

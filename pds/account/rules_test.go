@@ -12,7 +12,7 @@ import (
 )
 
 func TestCheckHandle(t *testing.T) {
-	w := New(Options{ServiceDomains: []string{".Example.com", ".deep.example.com", ".test"}})
+	w := newWorld(t, func(o *Options) { o.ServiceDomains = []string{".Example.com", ".deep.example.com", ".test"} })
 	for handle, kind := range map[string]error{
 		"":                                  ErrInvalidHandle,
 		"alice":                             ErrInvalidHandle,

@@ -97,7 +97,9 @@ It is good for {{.Minutes}} minutes and can be used once.
 {{with .Contact}}Questions: {{.}}
 {{end}}`))
 
-var htmlLetter = htmltemplate.Must(htmltemplate.New("html").Parse(`<!doctype html>
+// htmlHead and htmlFoot stand around the paragraphs of every message.
+const (
+	htmlHead = `<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -108,18 +110,22 @@ var htmlLetter = htmltemplate.Must(htmltemplate.New("html").Parse(`<!doctype htm
 <body style="margin:0;padding:24px;font:16px/1.5 system-ui,-apple-system,'Segoe UI',sans-serif">
 <div style="max-width:34em;margin:0 auto">
 <p>Hello {{.Handle}},</p>
-<p>{{.Lead}}</p>
+`
+	htmlFoot = `<hr style="border:0;border-top:1px solid #8888;margin:24px 0">
+<p style="font-size:14px">{{.Service}}<br><a href="{{.URL}}">{{.URL}}</a>{{with .Contact}}<br>Questions: <a href="mailto:{{.}}">{{.}}</a>{{end}}</p>
+</div>
+</body>
+</html>
+`
+)
+
+var htmlLetter = htmltemplate.Must(htmltemplate.New("html").Parse(htmlHead + `<p>{{.Lead}}</p>
 <p>{{.Use}}</p>
 <p style="margin:24px 0;padding:16px;border:1px solid #8888;border-radius:8px;text-align:center;font:600 24px/1.2 ui-monospace,Menlo,Consolas,monospace;letter-spacing:.08em">{{.Code}}</p>
 <p>It is good for {{.Minutes}} minutes and can be used once.</p>
 {{with .Warning}}<p><strong>{{.}}</strong></p>
 {{end}}<p>{{.Ignore}}</p>
-<hr style="border:0;border-top:1px solid #8888;margin:24px 0">
-<p style="font-size:14px">{{.Service}}<br><a href="{{.URL}}">{{.URL}}</a>{{with .Contact}}<br>Questions: <a href="mailto:{{.}}">{{.}}</a>{{end}}</p>
-</div>
-</body>
-</html>
-`))
+` + htmlFoot))
 
 // Code writes the message that carries a code for the purpose: "reset_password", "confirm_email", "update_email", "delete_account",
 // "sign_in" or "plc_operation". handle is what the account is called. It is false for a purpose that has no message.

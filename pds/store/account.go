@@ -172,6 +172,9 @@ func (tx *Tx) CreateAccount(ctx context.Context, a Account) (AccountID, error) {
 	if a.CreatedAt.IsZero() {
 		a.CreatedAt = tx.Now()
 	}
+	if err := tx.checkWebName(ctx, a.Handle, a.DID); err != nil {
+		return 0, fmt.Errorf("create account %s: %w", a.DID, err)
+	}
 	res, err := tx.exec(ctx, `INSERT INTO account (did, handle, email, email_confirmed_at, created_at, deactivated_at, delete_after,
 		suspended_at, takedown_ref, invites_disabled, invited_by, signing_key, signing_key_did, password_hash)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,

@@ -26,6 +26,13 @@ func (tx *Tx) updateAccount(ctx context.Context, id AccountID, query string, arg
 
 // SetHandle gives the account another handle. Errors: ErrHandleTaken, ErrNotFound.
 func (tx *Tx) SetHandle(ctx context.Context, id AccountID, h syntax.Handle) error {
+	acct, err := tx.AccountByID(ctx, id)
+	if err == nil {
+		err = tx.checkWebName(ctx, h, acct.DID)
+	}
+	if err != nil {
+		return err
+	}
 	return tx.updateAccount(ctx, id, `UPDATE account SET handle = ? WHERE id = ?`, nullString(string(h.Normalize())))
 }
 
@@ -105,6 +112,8 @@ func (tx *Tx) deleteBelongings(ctx context.Context, id AccountID) error {
 		`DELETE FROM second_factor WHERE account = ?`,
 		`DELETE FROM recovery_code WHERE account = ?`,
 		`DELETE FROM account_import WHERE account = ?`,
+		`DELETE FROM plc_watch WHERE account = ?`,
+		`DELETE FROM plc_alert WHERE account = ?`,
 	} {
 		if _, err := tx.exec(ctx, query, id); err != nil {
 			return fmt.Errorf("delete what account %d owns: %w", id, err)
@@ -130,6 +139,9 @@ func (tx *Tx) RemoveAccount(ctx context.Context, id AccountID) error {
 		return fmt.Errorf("remove account %d: %w", id, ErrNotDeleted)
 	}
 	if err := tx.deleteBelongings(ctx, id); err != nil { // what a request under way has added since
+		return err
+	}
+	if _, err := tx.exec(ctx, `DELETE FROM plc_operation WHERE did = ?`, string(old.DID)); err != nil {
 		return err
 	}
 	return tx.updateAccount(ctx, id, `DELETE FROM account WHERE id = ?`)

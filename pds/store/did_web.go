@@ -1,0 +1,81 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/bluesky-social/indigo/atproto/syntax"
+)
+
+// DIDWeb is a DID of the kind did:web whose document this server serves. It outlives its account.
+type DIDWeb struct {
+	Host      string
+	CreatedAt time.Time
+
+	// PDS is the server that the document names when it is not this one, with SigningKey and Handle; "" while the account lives here.
+	PDS        string
+	SigningKey string // did:key
+	Handle     syntax.Handle
+}
+
+// DID is the DID.
+func (w *DIDWeb) DID() syntax.DID { return syntax.DID(didWebPrefix + w.Host) }
+
+const didWebPrefix = "did:web:"
+
+const didWebByHost = `SELECT host, created_at, pds, signing_key, handle FROM did_web WHERE host = ?`
+
+func didWeb(ctx context.Context, q querier, host string) (*DIDWeb, error) {
+	w := &DIDWeb{}
+	var created int64
+	var pds, key, handle sql.NullString
+	if err := q.queryRow(ctx, didWebByHost, host).Scan(&w.Host, &created, &pds, &key, &handle); err != nil {
+		return nil, fmt.Errorf("did:web of %s: %w", host, err)
+	}
+	w.CreatedAt, w.PDS, w.SigningKey, w.Handle = fromMicros(created), pds.String, key.String, syntax.Handle(handle.String)
+	return w, nil
+}
+
+// DIDWeb returns the DID whose document is at the host, or ErrNotFound.
+func (s *Store) DIDWeb(ctx context.Context, host string) (*DIDWeb, error) {
+	return didWeb(ctx, s.read, host)
+}
+
+// CreateDIDWeb makes the host a DID's for ever. The error is ErrDIDTaken when it is one already.
+func (tx *Tx) CreateDIDWeb(ctx context.Context, host string) error {
+	n, err := tx.execCount(ctx, `INSERT INTO did_web (host, created_at) VALUES (?, ?) ON CONFLICT DO NOTHING`, host, micros(tx.now))
+	if err == nil && n == 0 {
+		err = fmt.Errorf("%w: %s%s", ErrDIDTaken, didWebPrefix, host)
+	}
+	return err
+}
+
+// PointDIDWeb makes the document name what w says; with PDS "" it is this server again.
+func (tx *Tx) PointDIDWeb(ctx context.Context, w DIDWeb) error {
+	n, err := tx.execCount(ctx, `UPDATE did_web SET pds = ?, signing_key = ?, handle = ? WHERE host = ?`,
+		nullString(w.PDS), nullString(w.SigningKey), nullString(string(w.Handle)), w.Host)
+	if err == nil && n == 0 {
+		err = fmt.Errorf("did:web of %s: %w", w.Host, ErrNotFound)
+	}
+	return err
+}
+
+// checkWebName refuses as a handle the host of somebody else's did:web: with the host goes the DID. The error is ErrHandleTaken.
+func (tx *Tx) checkWebName(ctx context.Context, h syntax.Handle, did syntax.DID) error {
+	host := string(h.Normalize())
+	if strings.TrimPrefix(string(did), didWebPrefix) == host {
+		return nil
+	}
+	_, err := didWeb(ctx, tx, host)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return nil
+	case err == nil:
+		return ErrHandleTaken
+	}
+	return err
+}
