@@ -36,7 +36,8 @@ type AdoptReport struct {
 	Into     string
 	Settings string // file with the settings for Perch; "" while there is none
 	Notes    []string
-	Running  bool // the reference PDS was running
+	Bucket   string // where the blobs are, unless they are in a folder
+	Running  bool   // the reference PDS was running
 	Plan     *adopt.Plan
 	Result   *adopt.Result // nil when nothing was written
 }
@@ -98,7 +99,7 @@ func (a *adoption) run(ctx context.Context) (err error) {
 	case a.report.Plan.Broken() > 0 && !a.opt.SkipBroken:
 		return ErrBroken
 	}
-	if err := a.store(ctx, src); err != nil {
+	if err := a.store(ctx, src, layout); err != nil {
 		return err
 	}
 	if err := a.env.write(); err != nil {
@@ -109,7 +110,7 @@ func (a *adoption) run(ctx context.Context) (err error) {
 }
 
 // store opens Perch's own data, making what is missing, and has everything put there.
-func (a *adoption) store(ctx context.Context, src *adopt.Source) (err error) {
+func (a *adoption) store(ctx context.Context, src *adopt.Source, layout adopt.Layout) (err error) {
 	box, err := OpenSeal(a.cfg)
 	if err != nil {
 		return err
@@ -129,7 +130,7 @@ func (a *adoption) store(ctx context.Context, src *adopt.Source) (err error) {
 		Store:   st,
 		Blobs:   blobs,
 		SealKey: accounts.SealSigningKey,
-		Link:    !a.opt.Copy && sameOwner(a.cfg.DataDirectory, a.opt.Dir),
+		Link:    !a.opt.Copy && canLink(layout.Blobs, a.cfg.DataDirectory),
 	}, a.opt.Progress)
 	return err
 }
@@ -144,6 +145,11 @@ func (a *adoption) layout() (l adopt.Layout, err error) {
 		SequencerDB: a.place("PDS_SEQUENCER_DB_LOCATION", "sequencer.sqlite"),
 		Actors:      a.place("PDS_ACTOR_STORE_DIRECTORY", "actors"),
 		Blobs:       a.opt.Blobs,
+	}
+	if l.Blobs == "" && a.env.values[s3Bucket] != "" {
+		a.report.Bucket = a.env.values[s3Bucket]
+		l.Bucket, err = a.bucket()
+		return l, err
 	}
 	if l.Blobs == "" {
 		l.Blobs = a.place("PDS_BLOBSTORE_DISK_LOCATION", "blocks")

@@ -64,10 +64,6 @@ func (a *adoption) settings() error {
 			return &ConfigError{[]string{fmt.Sprintf("%s: it is missing in %s, but the reference PDS cannot run without; name the right file with --env-file", name, theirs)}}
 		}
 	}
-	if a.env.values["PDS_BLOBSTORE_S3_BUCKET"] != "" && a.opt.Blobs == "" {
-		return &ConfigError{[]string{"PDS_BLOBSTORE_S3_BUCKET: the blobs are in S3, and this version keeps them on disk; copy what is under blocks/ in the bucket to a folder, " +
-			"what is under quarantine/ to quarantine in it, and name the folder with --blobs"}}
-	}
 	a.env.text = a.rewrite(string(text), lines, into)
 	return a.load()
 }
@@ -76,7 +72,7 @@ func (a *adoption) settings() error {
 func (a *adoption) rewrite(text string, lines []envLine, into string) string {
 	drop := map[int]bool{}
 	for _, l := range lines {
-		moved := a.opt.Blobs != "" && strings.HasPrefix(l.name, "PDS_BLOBSTORE_S3_")
+		moved := strings.HasPrefix(l.name, s3Settings)
 		for _, name := range movedSettings {
 			moved = moved || l.name == name
 		}
@@ -90,6 +86,9 @@ func (a *adoption) rewrite(text string, lines []envLine, into string) string {
 	}
 	b.WriteString("\n")
 	for i, line := range strings.Split(strings.TrimPrefix(text, "\ufeff"), "\n") {
+		if drop[i] && strings.Contains(line, s3Secret) {
+			continue
+		}
 		if drop[i] {
 			b.WriteString("# before: ")
 		}

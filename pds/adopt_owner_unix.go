@@ -9,16 +9,16 @@ import (
 	"syscall"
 )
 
-// sameOwner tells whether two folders belong to the same user. Only then are hard links between them of use: a link has one owner.
-func sameOwner(a, b string) bool {
-	one, err1 := os.Stat(a)
-	two, err2 := os.Stat(b)
+// canLink tells whether files of one folder can have hard links of use in another: on the same disk and of the same user, for a link has one owner.
+func canLink(from, to string) bool {
+	one, err1 := os.Stat(from)
+	two, err2 := os.Stat(to)
 	if err1 != nil || err2 != nil {
 		return false
 	}
 	x, ok1 := one.Sys().(*syscall.Stat_t)
 	y, ok2 := two.Sys().(*syscall.Stat_t)
-	return ok1 && ok2 && x.Uid == y.Uid
+	return ok1 && ok2 && x.Uid == y.Uid && x.Dev == y.Dev
 }
 
 // giveTo makes everything in the folder the property of whom the folder belongs to, when root has made it for a user under which the server runs.

@@ -33,7 +33,12 @@ func TestAdoptSettingsRefuses(t *testing.T) {
 		"none":                {"", "", "--env-file"},
 		"no session secret":   {strings.Replace(referenceSettings, "PDS_JWT_SECRET", "PDS_X", 1), "", "PDS_JWT_SECRET: it is missing"},
 		"no rotation key":     {strings.Replace(referenceSettings, "PDS_PLC_ROTATION", "PDS_X", 1), "", "PRIVATE_KEY_HEX: it is missing"},
-		"blobs in S3":         {referenceSettings + "PDS_BLOBSTORE_S3_BUCKET=b\n", "", "--blobs"},
+		"bucket's name":       {s3Reference(""), "", "PDS_BLOBSTORE_S3_*: bucket"},
+		"half a key":          {s3Reference("blobs") + "PDS_BLOBSTORE_S3_ACCESS_KEY_ID=x\n", "", "without the other"},
+		"no endpoint":         {s3Reference("blobs") + "PDS_BLOBSTORE_S3_ENDPOINT=minio:9000\n", "", "is no URL"},
+		"endpoint with path":  {s3Reference("blobs") + "PDS_BLOBSTORE_S3_ENDPOINT=http://k:very-secret@x.test/y\n", "", "only a host"},
+		"path style":          {s3Reference("blobs") + "PDS_BLOBSTORE_S3_FORCE_PATH_STYLE=perhaps\n", "", "neither true nor false"},
+		"time limit":          {s3Reference("blobs") + "PDS_BLOBSTORE_S3_UPLOAD_TIMEOUT_MS=soon\n", "", "milliseconds"},
 		"behind an entryway":  {referenceSettings + "PDS_ENTRYWAY_URL=https://x.example\n", "", "PDS_ENTRYWAY_URL"},
 		"no settings":         {"just words", "", "not NAME=value"},
 		"ours of another":     {referenceSettings, strings.Replace(referenceSettings, "pds.example.com", "other.example.com", 1), "another server"},
@@ -60,6 +65,35 @@ func TestAdoptSettingsRefuses(t *testing.T) {
 	write(t, filepath.Join(dir, "pds.env"), referenceSettings)
 	if _, err := Adopt(t.Context(), AdoptOptions{Dir: dir, Into: filepath.Join(dir, "new")}); !errors.Is(err, adopt.ErrNoReference) {
 		t.Errorf("nothing but settings: %v", err)
+	}
+}
+
+// s3Reference are settings with a bucket; a name too short for one when it is "".
+func s3Reference(bucket string) string {
+	if bucket == "" {
+		bucket = "b"
+	}
+	return strings.Replace(referenceSettings, "PDS_BLOBSTORE_DISK_LOCATION=/pds/blocks", "PDS_BLOBSTORE_S3_BUCKET="+bucket, 1)
+}
+
+// The bucket's settings do not come along, and least of all its secret.
+func TestAdoptSettingsOfBucket(t *testing.T) {
+	dir, into := t.TempDir(), filepath.Join(t.TempDir(), "ours")
+	write(t, filepath.Join(dir, "pds.env"), s3Reference("blobs")+"PDS_BLOBSTORE_S3_REGION=eu-1\nPDS_BLOBSTORE_S3_ACCESS_KEY_ID=key\nPDS_BLOBSTORE_S3_SECRET_ACCESS_KEY=very-secret\n")
+	a := &adoption{opt: AdoptOptions{Dir: dir, Into: into}, report: &AdoptReport{}}
+	if err := a.settings(); err != nil {
+		t.Fatal(err)
+	}
+	layout, err := a.layout()
+	if err != nil || layout.Bucket == nil || layout.Blobs != "" || a.report.Bucket != "blobs" {
+		t.Errorf("%+v, %v", layout, err)
+	}
+	if strings.Contains(a.env.text, "very-secret") || !strings.Contains(a.env.text, "# before: PDS_BLOBSTORE_S3_REGION=eu-1") {
+		t.Error(a.env.text)
+	}
+	a.opt.Blobs = t.TempDir()
+	if layout, err := a.layout(); err != nil || layout.Bucket != nil || layout.Blobs != a.opt.Blobs {
+		t.Errorf("with a folder given: %+v, %v", layout, err)
 	}
 }
 

@@ -9,7 +9,7 @@ import (
 // refused are settings of the reference that would put people's data or keys elsewhere than the operator believes if they were
 // ignored. The server does not start with them.
 var refused = map[string]string{
-	"PDS_BLOBSTORE_S3_":               "this version keeps blobs on disk only; remove it and set PDS_BLOBSTORE_DISK_LOCATION, after copying the blobs there",
+	"PDS_BLOBSTORE_S3_":               "this version keeps blobs on disk only; remove it and set PDS_BLOBSTORE_DISK_LOCATION, after copying the blobs there (perch adopt does so)",
 	"PDS_ENTRYWAY_":                   "this version cannot work behind an entryway; remove it if this server signs people in by itself",
 	"PDS_PLC_ROTATION_KEY_KMS_KEY_ID": "this version cannot use a key in a KMS; remove it and set PDS_PLC_ROTATION_KEY_K256_PRIVATE_KEY_HEX",
 }

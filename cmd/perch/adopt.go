@@ -27,8 +27,10 @@ func (p *program) adoptCommand() *cli.Command {
 		Description: "Takes over DIR, the data directory of a reference PDS (/pds, if its installer made it): accounts and\n" +
 			"how they sign in, repositories, blobs, invite codes, settings with their secrets, and the end of the\n" +
 			"event stream. People stay signed in, and the network sees no change.\n\n" +
-			"DIR is only read. Everything is verified before anything is written, and what is there already is\n" +
-			"passed over, so the command can be repeated. Stop the reference PDS first; --dry-run works while it runs.",
+			"DIR is only read, and so is the bucket when its blobs are in S3, from where they are fetched. Everything\n" +
+			"is verified before anything is written (the bytes of blobs in a bucket as they come), and what is there\n" +
+			"already is passed over, so the command can be repeated. Stop the reference PDS first; --dry-run works\n" +
+			"while it runs.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "into", Usage: "the folder for Perch's data (default: PDS_DATA_DIRECTORY of the environment)"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "look and report, and write nothing"},
@@ -110,7 +112,7 @@ func printAdoption(out io.Writer, r *pds.AdoptReport, limit int) {
 	}
 	row("accounts", int64(t.Accounts), "%s", statuses(t))
 	row("records", t.Records, "%s%s", size(t.RecordBytes), some(t.Takedowns, ", %d taken down"))
-	row("blobs", t.Blobs, "%s%s", size(t.BlobBytes), blobsDone(r.Result))
+	row("blobs", t.Blobs, "%s%s", size(t.BlobBytes), blobsDone(r))
 	row("app passwords", int64(t.AppPasswords), "")
 	row("sessions", int64(t.Sessions), "%s", some(int64(t.OAuth), "besides %d by OAuth, which are left out: those apps ask to sign in again"))
 	row("invite codes", int64(t.Invites), "")
@@ -133,7 +135,7 @@ func printAdoption(out io.Writer, r *pds.AdoptReport, limit int) {
 func printFindings(out io.Writer, r *pds.AdoptReport, limit int) {
 	findings := r.Plan.Findings
 	if r.Result != nil {
-		findings = append(findings[:len(findings):len(findings)], r.Result.Failures...)
+		findings = append(findings[:len(findings):len(findings)], append(r.Result.Lost, r.Result.Failures...)...)
 	}
 	if len(findings) > 0 {
 		fmt.Fprintln(out, "\nFound:")
@@ -176,11 +178,15 @@ func statuses(t *adopt.Totals) string {
 	return strings.Join(parts, ", ")
 }
 
-func blobsDone(res *adopt.Result) string {
-	if res == nil {
+func blobsDone(r *pds.AdoptReport) string {
+	res := r.Result
+	switch {
+	case res == nil && r.Bucket != "":
+		return " in the bucket " + r.Bucket + "; their bytes are verified when they are fetched"
+	case res == nil:
 		return ""
 	}
-	return some(res.Linked, ", %d as hard links") + some(res.Copied, ", %d copied")
+	return some(res.Here, ", %d were here already") + some(res.Linked, ", %d as hard links") + some(res.Copied, ", %d copied") + some(res.Fetched, ", %d fetched")
 }
 
 func eventRange(e adopt.EventRange) string {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
@@ -12,6 +13,7 @@ import (
 	"golang.org/x/term"
 
 	"perch/pds"
+	"perch/pds/adopt"
 )
 
 // progressInterval is how often a progress bar is drawn.
@@ -58,27 +60,47 @@ func (p *program) check(ctx context.Context, c *cli.Command) error {
 	return nil
 }
 
-// progress returns a function that shows how far something is, when somebody can see it, and one that takes it away.
+// progress returns a function that shows how far something is, when somebody can see it, and one that takes it away. Each step has a bar of its own, so that the time
+// left is that of the step.
 func (p *program) progress() (show func(done, total int, what string), end func()) {
 	if !isTerminal(p.stderr) {
 		return nil, func() {}
 	}
-	bar := progressbar.NewOptions(1,
-		progressbar.OptionSetWriter(p.stderr),
-		progressbar.OptionShowCount(),
-		progressbar.OptionSetPredictTime(true),
-		progressbar.OptionSetWidth(30),
-		progressbar.OptionThrottle(progressInterval),
-		progressbar.OptionClearOnFinish(),
-	)
+	var mu sync.Mutex
+	var bar *progressbar.ProgressBar
+	step := ""
 	show = func(done, total int, what string) {
-		bar.Describe(what)
+		mu.Lock()
+		defer mu.Unlock()
+		if what != step {
+			if bar != nil {
+				_ = bar.Clear()
+			}
+			bar, step = p.bar(what), what
+		}
 		if total > 0 {
 			bar.ChangeMax(total)
 		}
 		_ = bar.Set(done) // a bar that cannot be drawn is no reason to stop
 	}
-	return show, func() { _ = bar.Clear() }
+	return show, func() {
+		if bar != nil {
+			_ = bar.Clear()
+		}
+	}
+}
+
+func (p *program) bar(what string) *progressbar.ProgressBar {
+	return progressbar.NewOptions(1,
+		progressbar.OptionSetWriter(p.stderr),
+		progressbar.OptionSetDescription(what),
+		progressbar.OptionShowCount(),
+		progressbar.OptionShowBytes(what == adopt.FetchingBlobs),
+		progressbar.OptionSetPredictTime(true),
+		progressbar.OptionSetWidth(30),
+		progressbar.OptionThrottle(progressInterval),
+		progressbar.OptionClearOnFinish(),
+	)
 }
 
 // byteProgress shows how many of about total bytes have come. tell is told of more.

@@ -3,6 +3,7 @@ package adopt
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -220,13 +221,23 @@ func (a *actor) blobs(ctx context.Context, yield func(*storedBlob) error) error 
 	})
 }
 
-// preferences reads the account's preferences in their order.
-func (a *actor) preferences(ctx context.Context) (all []store.Preference, err error) {
+// hasBlobs tells whether the account has a blob that a record refers to.
+func (a *actor) hasBlobs(ctx context.Context) (has bool, err error) {
+	err = a.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM blob WHERE tempKey IS NULL)").Scan(&has)
+	return has, err
+}
+
+// preferences reads the account's preferences in their order. Those that are no JSON objects, which nobody could be answered with, are only counted.
+func (a *actor) preferences(ctx context.Context) (all []store.Preference, faulty int, err error) {
 	err = a.each(ctx, "SELECT name, valueJson FROM account_pref ORDER BY id", func(rows *sql.Rows) error {
 		var p store.Preference
 		err := rows.Scan(&p.Name, &p.JSON)
+		if json.Unmarshal([]byte(p.JSON), &map[string]json.RawMessage{}) != nil {
+			faulty++
+			return err
+		}
 		all = append(all, p)
 		return err
 	})
-	return all, err
+	return all, faulty, err
 }

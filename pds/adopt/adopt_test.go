@@ -154,11 +154,6 @@ func TestBrokenAccountsAreFound(t *testing.T) {
 func TestDefectsThatStopNothing(t *testing.T) {
 	other, err := atcrypto.GeneratePrivateKeyK256()
 	must(t, err)
-	first := func(r *reference) string {
-		files, err := filepath.Glob(filepath.Join(r.dir, "blocks", string(alice), "*"))
-		must(r.t, err)
-		return files[0]
-	}
 	for name, tt := range map[string]struct {
 		signer atcrypto.PrivateKey
 		harm   func(r *reference)
@@ -172,9 +167,9 @@ func TestDefectsThatStopNothing(t *testing.T) {
 		}, want: "read from its tree"},
 		"revision after the head": {harm: func(r *reference) { r.actor(alice, "UPDATE record SET repoRev = '3zzzzzzzzzzzz'") }},
 		"signed by another key":   {signer: other, want: "new commit", moved: true},
-		"blob missing":            {harm: func(r *reference) { must(r.t, os.Remove(first(r))) }, want: "its file is missing", missed: 1},
-		"blob cut":                {harm: func(r *reference) { must(r.t, os.Truncate(first(r), 3)) }, want: "has 3 bytes", missed: 1},
-		"blob changed":            {harm: func(r *reference) { must(r.t, os.WriteFile(first(r), make([]byte, 30), 0o600)) }, want: "holds other bytes", missed: 1},
+		"blob missing":            {harm: func(r *reference) { must(r.t, os.Remove(firstBlob(r))) }, want: "its file is missing", missed: 1},
+		"blob cut":                {harm: func(r *reference) { must(r.t, os.Truncate(firstBlob(r), 3)) }, want: "has 3 bytes", missed: 1},
+		"blob changed":            {harm: func(r *reference) { must(r.t, os.WriteFile(firstBlob(r), make([]byte, 30), 0o600)) }, want: "holds other bytes", missed: 1},
 		"last event is not of the head": {harm: func(r *reference) {
 			exec(r.t, r.sequencer, "UPDATE repo_seq SET event = (SELECT event FROM repo_seq WHERE did = ?), did = ? WHERE did = ?", bob, alice, alice)
 		}, want: "#sync event is added"},

@@ -18,6 +18,7 @@ import (
 	"github.com/ipfs/go-cid"
 	"golang.org/x/sync/errgroup"
 
+	"perch/pds/blob"
 	"perch/pds/store"
 	"perch/repo"
 	"perch/repo/mst"
@@ -158,6 +159,10 @@ func (src *Source) checkAccount(ctx context.Context, p *Plan, pl *planned) error
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
+	var of *sourceError
+	if errors.As(err, &of) {
+		return of.error
+	}
 	if err != nil {
 		pl.note(true, "%v", err)
 	}
@@ -202,9 +207,12 @@ func (pl *planned) checkActor(ctx context.Context, src *Source, a *actor) error 
 	if err := pl.checkRecords(ctx, a); err != nil {
 		return err
 	}
-	prefs, err := a.preferences(ctx)
+	prefs, faulty, err := a.preferences(ctx)
 	if err != nil {
 		return err
+	}
+	if faulty > 0 {
+		pl.note(false, "%d of its preferences are not well-formed; they are left out", faulty)
 	}
 	pl.totals.Preferences = len(prefs)
 	return pl.checkBlobs(ctx, src, a)
@@ -269,14 +277,22 @@ type scanner func(yield func(string, cid.Cid) error) error
 // Scan implements mst.Source.
 func (fn scanner) Scan(_, _ string, yield func(string, cid.Cid) error) error { return fn(yield) }
 
-// checkBlobs hashes every blob. One that is not there, or not whole, is told of and left out: the account then misses it, and may upload it again.
+// checkBlobs looks at every blob's bytes.
 func (pl *planned) checkBlobs(ctx context.Context, src *Source, a *actor) error {
+	if src.layout.Bucket != nil {
+		return pl.checkObjects(ctx, src, a)
+	}
+	return pl.eachBlob(ctx, a, func(b *storedBlob) error { return src.checkBlob(ctx, a.did, b) })
+}
+
+// eachBlob has every blob checked. One that is not there, or not whole, is told of and left out: the account then misses it, and may upload it again.
+func (pl *planned) eachBlob(ctx context.Context, a *actor, check func(*storedBlob) error) error {
 	return a.blobs(ctx, func(b *storedBlob) error {
 		if b.temporary {
 			pl.totals.TemporaryBlobs++
 			return nil
 		}
-		if err := src.checkBlob(ctx, a.did, b); err != nil {
+		if err := check(b); err != nil {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
@@ -291,6 +307,9 @@ func (pl *planned) checkBlobs(ctx context.Context, src *Source, a *actor) error 
 }
 
 func (src *Source) checkBlob(ctx context.Context, did syntax.DID, b *storedBlob) error {
+	if !blob.IsCID(b.CID) {
+		return errNoCID // and so it is no name for a file
+	}
 	file, size, err := src.blobFile(did, b.text, b.TakedownRef != "")
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -309,6 +328,8 @@ func (src *Source) checkBlob(ctx context.Context, did syntax.DID, b *storedBlob)
 	}
 	return nil
 }
+
+var errNoCID = errors.New("its name is not the CID of a blob")
 
 func hashFile(ctx context.Context, file string) (sum [sha256.Size]byte, err error) {
 	f, err := os.Open(file)

@@ -3,5 +3,5 @@
 //
 // It only reads that directory. A SQLite file whose write-ahead log was not folded in, because the server was killed, is read through SQLite on a copy. It goes
 // in two steps: Check looks at everything and writes nothing; Import stores it, each account in one transaction, and passes over what is there already, so that it can be
-// repeated until it has ended well.
+// repeated until it has ended well. Blobs may be in a bucket, whose objects are listed by Check and fetched by Import.
 package adopt

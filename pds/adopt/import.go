@@ -34,10 +34,14 @@ type Result struct {
 	Left    int // accounts that could not be taken over
 	Linked  int64
 	Copied  int64
+	Fetched int64 // blobs from a bucket
+	Here    int64 // blobs that an earlier run has brought
 	Events  int
 	Renewed int // accounts with a new commit, because the head was signed by another key
 	// Failures are accounts that could not be taken over although Check found nothing wrong with them.
 	Failures []Finding
+	// Lost are blobs that could not be fetched from the bucket as they should be.
+	Lost []Finding
 }
 
 // Import stores what Check found, except for accounts that are broken or already here. Blobs come first and are synced, then each account in one transaction, then the events. When it is
@@ -51,7 +55,7 @@ func (src *Source) Import(ctx context.Context, p *Plan, t Target, progress Progr
 	if err := im.choose(ctx); err != nil {
 		return nil, err
 	}
-	for _, step := range []func(context.Context) error{im.blobs, im.accounts, im.invites, im.events, im.renew} {
+	for _, step := range []func(context.Context) error{im.room, im.blobs, im.accounts, im.invites, im.events, im.renew} {
 		if err := step(ctx); err != nil {
 			return &im.result, err
 		}
@@ -67,7 +71,8 @@ type importer struct {
 	target   Target
 	progress Progress
 	todo     []*planned
-	late     bool // the events were taken over before
+	late     bool  // the events were taken over before
+	missing  int64 // bytes of blobs that are not here
 
 	mu     sync.Mutex
 	ids    map[syntax.DID]store.AccountID // guarded by mu
@@ -89,6 +94,31 @@ func (im *importer) choose(ctx context.Context) error {
 	}
 	return nil
 }
+
+// room looks whether there is enough of it on the disk, before anything is written.
+func (im *importer) room(ctx context.Context) error {
+	for _, a := range im.todo {
+		here, err := im.eachMissing(ctx, a, func(b *storedBlob) error {
+			im.missing += b.Size
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		im.result.Here += here
+	}
+	need := im.missing
+	if im.target.Link && im.src.layout.Bucket == nil {
+		need = 0
+	}
+	for _, a := range im.todo {
+		need += databaseShare * a.totals.RecordBytes
+	}
+	return im.target.Blobs.CheckRoom(need)
+}
+
+// databaseShare is how many bytes of the database a byte of a record takes at most, with what is kept beside it.
+const databaseShare = 3
 
 // parallel runs fn for all accounts to be taken over, on all cores.
 func (im *importer) parallel(ctx context.Context, what string, fn func(context.Context, *planned) error) error {
@@ -113,31 +143,26 @@ func (im *importer) parallel(ctx context.Context, what string, fn func(context.C
 
 // blobs puts the bytes in their places, and syncs them, before any row names them.
 func (im *importer) blobs(ctx context.Context) error {
+	if im.src.layout.Bucket != nil {
+		return im.fetch(ctx)
+	}
 	if err := im.parallel(ctx, "taking over blobs", im.accountBlobs); err != nil {
 		return err
 	}
-	if im.result.Linked+im.result.Copied == 0 {
+	if im.result.Here+im.result.Linked+im.result.Copied == 0 {
 		return nil
 	}
 	return im.target.Blobs.SyncAll()
 }
 
 func (im *importer) accountBlobs(ctx context.Context, pl *planned) error {
-	a, err := im.src.openActor(ctx, pl.account.DID)
-	if err != nil {
-		return err
-	}
-	defer a.Close()
 	var linked, copied int64
-	err = a.blobs(ctx, func(b *storedBlob) error {
-		if b.temporary || pl.lost[b.text] {
-			return nil
-		}
-		file, _, err := im.src.blobFile(a.did, b.text, b.TakedownRef != "")
+	_, err := im.eachMissing(ctx, pl, func(b *storedBlob) error {
+		file, _, err := im.src.blobFile(pl.account.DID, b.text, b.TakedownRef != "")
 		if err != nil {
-			return fmt.Errorf("blob %s of %s: %w", b.text, a.did, err)
+			return fmt.Errorf("blob %s of %s: %w", b.text, pl.account.DID, err)
 		}
-		isLink, err := im.target.Blobs.Take(a.did, b.CID, file, b.Size, im.target.Link)
+		isLink, err := im.target.Blobs.Take(pl.account.DID, b.CID, file, b.Size, im.target.Link)
 		if isLink {
 			linked++
 		} else {
@@ -150,6 +175,29 @@ func (im *importer) accountBlobs(ctx context.Context, pl *planned) error {
 	im.result.Linked += linked
 	im.result.Copied += copied
 	return err
+}
+
+// eachMissing gives the blobs of an account whose bytes are not here, and counts those that are. A file under its CID is always whole, so those need no second look.
+func (im *importer) eachMissing(ctx context.Context, pl *planned, fn func(*storedBlob) error) (here int64, err error) {
+	a, err := im.src.openActor(ctx, pl.account.DID)
+	if err != nil {
+		return 0, err
+	}
+	defer a.Close()
+	err = a.blobs(ctx, func(b *storedBlob) error {
+		if b.temporary || pl.lost[b.text] {
+			return nil
+		}
+		size, err := im.target.Blobs.Size(a.did, b.CID)
+		switch {
+		case errors.Is(err, blob.ErrNotFound), err == nil && size != b.Size:
+			return fn(b)
+		case err == nil:
+			here++
+		}
+		return err
+	})
+	return here, err
 }
 
 func (im *importer) accounts(ctx context.Context) error {
@@ -190,7 +238,7 @@ func (im *importer) gather(ctx context.Context, pl *planned, a *actor) (*store.A
 	if in.Account.SigningKey, in.Account.SigningKeyDID, err = im.target.SealKey(a.did, a.key); err != nil {
 		return nil, err
 	}
-	if in.Preferences, err = a.preferences(ctx); err != nil {
+	if in.Preferences, _, err = a.preferences(ctx); err != nil {
 		return nil, err
 	}
 	err = a.blobs(ctx, func(b *storedBlob) error {

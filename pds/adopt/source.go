@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
+
+	"perch/pds/blob"
 )
 
 var (
@@ -20,14 +22,17 @@ var (
 	ErrNoReference = errors.New("not the data of a reference PDS")
 )
 
+var errNoFile = errors.New("what is in its place is no file")
+
 // Layout says where a reference PDS keeps its data.
 type Layout struct {
-	AccountDB   string // account.sqlite
-	SequencerDB string // sequencer.sqlite
-	Actors      string // folder of the actor stores
-	Blobs       string // folder of the blobs; "" when they are not on disk
-	Quarantine  string // folder of the blobs that are taken down
-	Scratch     string // folder for copies of databases whose log is not folded in; "" for the system's
+	AccountDB   string       // account.sqlite
+	SequencerDB string       // sequencer.sqlite
+	Actors      string       // folder of the actor stores
+	Blobs       string       // folder of the blobs; "" when they are not on disk
+	Quarantine  string       // folder of the blobs that are taken down
+	Bucket      *blob.Bucket // where the blobs are, when they are in no folder
+	Scratch     string       // folder for copies of databases whose log is not folded in; "" for the system's
 }
 
 // Source is a reference PDS's data, open for reading.
@@ -101,7 +106,10 @@ func (src *Source) blobFile(did syntax.DID, cid string, takendown bool) (file st
 		}
 		file = filepath.Join(place, string(did), cid)
 		var info os.FileInfo
-		if info, err = os.Stat(file); err == nil {
+		if info, err = os.Stat(file); err == nil && !info.Mode().IsRegular() {
+			return "", 0, errNoFile // a pipe would keep a reader waiting for ever
+		}
+		if err == nil {
 			return file, info.Size(), nil
 		}
 		if !errors.Is(err, fs.ErrNotExist) {

@@ -174,7 +174,7 @@ func filePath(did syntax.DID, c cid.Cid) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if !isBlobCID(c) {
+	if !IsCID(c) {
 		return "", fmt.Errorf("%w: CID %s", ErrName, c)
 	}
 	return path.Join(dir, c.String()), nil
@@ -214,9 +214,9 @@ func didOfDir(name string) (syntax.DID, error) {
 	return syntax.ParseDID(name)
 }
 
-// isBlobCID tells whether c is CIDv1, raw, sha-256: the form of a blob's CID in the data model. Imported records may refer to
+// IsCID tells whether c is CIDv1, raw, sha-256: the form of a blob's CID in the data model. Imported records may refer to
 // blobs by CIDs of DAG-CBOR or dag-pb; those are never uploaded here, for Write makes raw ones.
-func isBlobCID(c cid.Cid) bool {
+func IsCID(c cid.Cid) bool {
 	if !c.Defined() || c.Version() != 1 || c.Type() != cid.Raw {
 		return false
 	}

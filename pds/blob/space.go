@@ -30,3 +30,15 @@ func (s *Store) checkSpace() error {
 
 // CheckSpace returns ErrDiskFull when uploads of any kind should wait until there is more room.
 func (s *Store) CheckSpace() error { return s.checkSpace() }
+
+// CheckRoom returns ErrDiskFull when the disk has no room for so many bytes more, beside what is always left free.
+func (s *Store) CheckRoom(bytes int64) error {
+	free, total, err := s.space(s.root.Name())
+	if err != nil {
+		return nil
+	}
+	if need := uint64(max(bytes, 0)) + min(minFree, total/minFreePart); free < need {
+		return fmt.Errorf("%w: %d MiB are free on the disk of %s, %d are needed", ErrDiskFull, free>>20, s.root.Name(), need>>20)
+	}
+	return nil
+}

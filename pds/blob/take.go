@@ -30,10 +30,16 @@ func (s *Store) Take(did syntax.DID, c cid.Cid, file string, size int64, link bo
 	if err := s.makeAccountDir(path.Dir(name)); err != nil {
 		return false, fmt.Errorf("take blob %s: %w", c, err)
 	}
-	if link && os.Link(file, filepath.Join(s.root.Name(), filepath.FromSlash(name))) == nil {
+	if link && isRegular(file) && os.Link(file, filepath.Join(s.root.Name(), filepath.FromSlash(name))) == nil {
 		return true, nil
 	}
 	return false, s.copyIn(file, name, size)
+}
+
+// isRegular tells whether a name is a file's own, and no symbolic link: a hard link to such would lead out of the folder.
+func isRegular(file string) bool {
+	info, err := os.Lstat(file)
+	return err == nil && info.Mode().IsRegular()
 }
 
 // copyIn copies file to name, by way of a temporary file.

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes everything that the tests with real peers need: Node 22 and the pinned npm packages in node_modules,
-# indigo's relay and goat in .cache/bin, the tools for a network namespace. Needs Go, Node >= 20 with npm, and root only where a Debian package is missing.
+# indigo's relay and goat and an S3 server in .cache/bin, the tools for a network namespace. Needs Go, Node >= 20 with npm, and root only where a Debian package is missing.
 # Does nothing when nothing changed. `setup.sh npm` or `setup.sh go` makes only that half.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -8,6 +8,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 indigo=github.com/bluesky-social/indigo
 relay_version=v0.0.0-20260605210604-af2fec94f34c
 goat_version=v0.0.0-20251003000214-3259b215110e
+versitygw_version=v1.8.0
 
 say() { printf 'peers: %s\n' "$*" >&2; }
 
@@ -45,22 +46,23 @@ setup_npm() {
 	printf '%s\n' "$want" >node_modules/.peers
 }
 
-# install_go COMMAND VERSION: builds one of indigo's commands into .cache/bin.
+# install_go MODULE COMMAND VERSION: builds a command of a module into .cache/bin.
 install_go() {
-	local stamp=".cache/bin/$1.version"
-	[ -x ".cache/bin/$1" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$2" ] && return
+	local stamp=".cache/bin/$2.version"
+	[ -x ".cache/bin/$2" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$3" ] && return
 	need gcc gcc
-	say "building indigo's $1"
+	say "building $2"
 	mkdir -p .cache/bin
-	CGO_ENABLED=1 GOFLAGS='-trimpath' GOBIN="$PWD/.cache/bin" go install "$indigo/cmd/$1@$2"
-	printf '%s\n' "$2" >"$stamp"
+	CGO_ENABLED=1 GOFLAGS='-trimpath' GOBIN="$PWD/.cache/bin" go install "$1/cmd/$2@$3"
+	printf '%s\n' "$3" >"$stamp"
 }
 
 setup_go() {
 	need ip iproute2
 	need unshare util-linux
-	install_go relay "$relay_version"
-	install_go goat "$goat_version"
+	install_go "$indigo" relay "$relay_version"
+	install_go "$indigo" goat "$goat_version"
+	install_go github.com/versity/versitygw versitygw "$versitygw_version"
 }
 
 case "${1:-all}" in

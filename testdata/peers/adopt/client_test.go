@@ -156,7 +156,11 @@ func (p *pds) refreshSession(token string) answer {
 func (p *pds) create(u *person, collection string, record object) object {
 	p.t.Helper()
 	record["createdAt"] = time.Now().UTC().Format(time.RFC3339)
-	out := p.post("com.atproto.repo.createRecord", u.access, object{"repo": u.did, "collection": collection, "record": record})
+	in := object{"repo": u.did, "collection": collection, "record": record}
+	if !strings.HasPrefix(collection, "app.bsky.") {
+		in["validate"] = false // 0.4.11 refuses what it has no lexicon for
+	}
+	out := p.post("com.atproto.repo.createRecord", u.access, in)
 	return object{"uri": out["uri"], "cid": out["cid"]}
 }
 
@@ -200,6 +204,9 @@ func (p *pds) frames(cursor int64, n int) []frame {
 	return all
 }
 
+// gone is a kind of message that releases before #account and #sync had, and that nobody reads any more.
+const gone = "gone"
+
 func parseFrame(t *testing.T, raw []byte) frame {
 	t.Helper()
 	f := frame{raw: raw}
@@ -223,6 +230,8 @@ func parseFrame(t *testing.T, raw []byte) frame {
 		var m atproto.SyncSubscribeRepos_Account
 		must(t, m.UnmarshalCBOR(r))
 		f.kind, f.seq, f.did = "account", m.Seq, m.Did
+	case bytes.Contains(header.Raw, []byte("#handle")), bytes.Contains(header.Raw, []byte("#tombstone")):
+		f.kind = gone
 	default:
 		t.Fatalf("unexpected message %q", raw)
 	}

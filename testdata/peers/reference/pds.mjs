@@ -1,7 +1,8 @@
 // Starts the reference PDS (@atproto/pds) on localhost for tests and measurements.
 //
-//   node.sh reference/pds.mjs --port 3583 --plc http://localhost:2582 --data DIR [--production]
+//   node.sh reference/pds.mjs --port 3583 --plc http://localhost:2582 --data DIR [--production] [--package pds-0.4]
 //
+// --package starts another release, by its name in package.json.
 // On localhost it insists on its development mode, in which it also validates its own answers and events. With --production
 // it believes to be https://pds.localhost and leaves that out, as in real life: use it to measure.
 //
@@ -19,10 +20,11 @@ const { values: args } = parseArgs({
     plc: { type: 'string', default: 'http://localhost:2582' },
     data: { type: 'string' },
     production: { type: 'boolean', default: false },
+    package: { type: 'string', default: '@atproto/pds' },
   },
 })
 if (!args.data) {
-  console.error('usage: pds.mjs --port PORT --plc URL --data DIR [--production]')
+  console.error('usage: pds.mjs --port PORT --plc URL --data DIR [--production] [--package NAME]')
   process.exit(2)
 }
 const data = resolve(args.data)
@@ -51,22 +53,37 @@ const defaults = {
   NODE_ENV: 'production',
   LOG_ENABLED: 'false',
 }
+if (process.env.PDS_BLOBSTORE_S3_BUCKET) {
+  delete defaults.PDS_BLOBSTORE_DISK_LOCATION // both at once is an error
+  delete defaults.PDS_BLOBSTORE_DISK_TMP_LOCATION
+}
 for (const [name, value] of Object.entries(defaults)) process.env[name] ??= value
 
 // The package reads some of the environment while it loads, so it is loaded last.
-const { PDS } = await import('@atproto/pds')
-await PDS.run({
-  onStarted: () => {
-    console.log(
-      JSON.stringify({
-        ready: true,
-        url: `http://localhost:${process.env.PDS_PORT}`,
-        did: process.env.PDS_SERVICE_DID,
-        adminPassword: process.env.PDS_ADMIN_PASSWORD,
-        pid: process.pid,
-      }),
-    )
-  },
-})
+const reference = await import(args.package)
+if (reference.PDS.run) await reference.PDS.run({ onStarted: ready })
+else await runOld(reference)
 // Its PLC and fetch clients keep sockets open, which would hold the process for their idle time.
 process.exit(0)
+
+function ready() {
+  console.log(
+    JSON.stringify({
+      ready: true,
+      url: `http://localhost:${process.env.PDS_PORT}`,
+      did: process.env.PDS_SERVICE_DID,
+      adminPassword: process.env.PDS_ADMIN_PASSWORD,
+      pid: process.pid,
+    }),
+  )
+}
+
+// Releases before 0.5.26 leave starting and stopping to the caller, who does it as their Docker image's index.js does.
+async function runOld({ PDS, envToCfg, envToSecrets, readEnv }) {
+  const env = readEnv()
+  const pds = await PDS.create(envToCfg(env), envToSecrets(env))
+  await pds.start()
+  ready()
+  await new Promise((stop) => process.once('SIGTERM', stop))
+  await pds.destroy()
+}
