@@ -33,7 +33,7 @@ func (r *Resolver) fetchHandle(ctx context.Context, handle syntax.Handle) (synta
 		did, err := r.handleByHTTPS(first, handle)
 		https <- handleAnswer{did, err}
 	}()
-	did, dnsErr := handleByDNS(first, r.dns, handle)
+	did, dnsErr := didByDNS(first, r.dns, "_atproto."+handle.String())
 	if dnsErr == nil || errors.Is(dnsErr, ErrHandleAmbiguous) {
 		return did, dnsErr
 	}
@@ -43,7 +43,7 @@ func (r *Resolver) fetchHandle(ctx context.Context, handle syntax.Handle) (synta
 	}
 	backupErr := errNoAnswer
 	if len(r.backup) > 0 {
-		did, backupErr = handleByDNS(ctx, r.backup, handle)
+		did, backupErr = didByDNS(ctx, r.backup, "_atproto."+handle.String())
 		if backupErr == nil || errors.Is(backupErr, ErrHandleAmbiguous) {
 			return did, backupErr
 		}
@@ -66,14 +66,14 @@ func handleError(handle syntax.Handle, errs ...error) error {
 	return networkError("resolve handle "+handle.String(), errors.Join(bad...))
 }
 
-// handleByDNS asks for TXT records at _atproto.<handle>, one server after the
-// other until one answers; each has an equal share of the time that is left.
-func handleByDNS(ctx context.Context, servers []*net.Resolver, handle syntax.Handle) (syntax.DID, error) {
+// didByDNS asks for the TXT records of a name, one server after the other until
+// one answers; each has an equal share of the time that is left.
+func didByDNS(ctx context.Context, servers []*net.Resolver, name string) (syntax.DID, error) {
 	var last error
 	for i, server := range servers {
-		texts, err := lookupTXT(ctx, server, "_atproto."+handle.String()+".", len(servers)-i)
+		texts, err := lookupTXT(ctx, server, name+".", len(servers)-i)
 		if err == nil {
-			return handleFromTXT(handle, texts)
+			return didFromTXT(name, texts)
 		}
 		if isNoSuchHost(err) {
 			return "", errNoAnswer
@@ -92,9 +92,9 @@ func lookupTXT(ctx context.Context, server *net.Resolver, name string, shares in
 	return server.LookupTXT(ctx, name)
 }
 
-// handleFromTXT reads the DID out of TXT records; records that are no "did=" and
+// didFromTXT reads the DID out of TXT records; records that are no "did=" and
 // a DID are not meant for us.
-func handleFromTXT(handle syntax.Handle, texts []string) (syntax.DID, error) {
+func didFromTXT(name string, texts []string) (syntax.DID, error) {
 	var found syntax.DID
 	for _, text := range texts {
 		value, ok := strings.CutPrefix(text, "did=")
@@ -106,7 +106,7 @@ func handleFromTXT(handle syntax.Handle, texts []string) (syntax.DID, error) {
 			continue
 		}
 		if found != "" && found != did {
-			return "", fmt.Errorf("%w: _atproto.%s", ErrHandleAmbiguous, handle)
+			return "", fmt.Errorf("%w: %s", ErrHandleAmbiguous, name)
 		}
 		found = did
 	}

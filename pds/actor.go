@@ -4,7 +4,10 @@ import (
 	"context"
 	"encoding/json"
 
+	"github.com/bluesky-social/indigo/atproto/syntax"
+
 	"perch/pds/auth"
+	"perch/xrpc"
 )
 
 type preferencesJSON struct {
@@ -28,6 +31,9 @@ func (s *Server) getPreferences(ctx context.Context, _ *struct{}) (*preferencesO
 		return &preferencesOutput{json: resp.Body}, nil
 	}
 	p := auth.From(ctx)
+	if err := s.mayUsePreferences(ctx); err != nil {
+		return nil, err
+	}
 	prefs, err := s.accounts.Preferences(ctx, p.Account.ID, p.IsFull())
 	if err != nil {
 		return nil, err
@@ -39,6 +45,16 @@ func (s *Server) getPreferences(ctx context.Context, _ *struct{}) (*preferencesO
 	return &preferencesOutput{json: body}, err
 }
 
+// mayUsePreferences asks whether an app may do with preferences what the method does. They are kept here, but belong to the AppView: the right is the one to
+// call the method there.
+func (s *Server) mayUsePreferences(ctx context.Context) error {
+	p := auth.From(ctx)
+	if p.Kind != auth.OAuth {
+		return nil
+	}
+	return p.MayCall(syntax.NSID(xrpc.NSID(ctx)), s.cfg.AppViewDID+"#"+serviceAppView)
+}
+
 func (s *Server) putPreferences(ctx context.Context, in *preferencesJSON) (*struct{}, error) {
 	body, err := json.Marshal(in)
 	if err != nil {
@@ -48,5 +64,8 @@ func (s *Server) putPreferences(ctx context.Context, in *preferencesJSON) (*stru
 		return &struct{}{}, err
 	}
 	p := auth.From(ctx)
+	if err := s.mayUsePreferences(ctx); err != nil {
+		return nil, err
+	}
 	return &struct{}{}, s.accounts.PutPreferences(ctx, p.Account.ID, in.Preferences, p.IsFull())
 }

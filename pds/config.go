@@ -180,6 +180,11 @@ type Config struct {
 	// The largest answer that is passed on, in bytes.
 	ProxyMaxResponseSize int64 `env:"PDS_PROXY_MAX_RESPONSE_SIZE" envDefault:"10485760"`
 
+	// The client_ids of apps that may sign in without a question and show their name and picture, separated by commas.
+	OAuthTrustedClients []string `env:"PDS_OAUTH_TRUSTED_CLIENTS" group:"OAuth"`
+	// For development: the DID that all lexicons of permission sets are looked for at, in place of the one that DNS names.
+	LexiconAuthorityDID string `env:"PDS_LEXICON_AUTHORITY_DID"`
+
 	// Whether requests are limited per address and account. The reference leaves this off unless told; relays punish the whole
 	// host for one account that floods, so Perch does not.
 	RateLimitsEnabled bool `env:"PDS_RATE_LIMITS_ENABLED" envDefault:"true" group:"Rate limits"`

@@ -19,8 +19,6 @@ var without = map[string]string{
 	"PDS_HCAPTCHA_":                             "this version asks no captcha: keep PDS_INVITE_REQUIRED=true",
 	"PDS_REDIS_SCRATCH_":                        "rate limits are kept in memory; no Redis is needed for one server",
 	"PDS_EMAIL_DISABLE_CONFIRMATION_LINK":       "mails of this server carry codes and no links",
-	"PDS_OAUTH_TRUSTED_CLIENTS":                 "this version has no OAuth; apps sign in with passwords and app passwords",
-	"PDS_LEXICON_AUTHORITY_DID":                 "this version knows the lexicons that are built in",
 	"PDS_ACCOUNT_DB_LOCATION":                   "everything is in perch.db in PDS_DATA_DIRECTORY",
 	"PDS_SEQUENCER_DB_LOCATION":                 "everything is in perch.db in PDS_DATA_DIRECTORY",
 	"PDS_DID_CACHE_DB_LOCATION":                 "the cache is in memory",

@@ -180,8 +180,8 @@ func (s *Server) sweep(ctx context.Context) {
 		s.log.ErrorContext(ctx, "sweep unfinished uploads", "err", err)
 	}
 	for what, sweep := range map[string]func(context.Context) error{
-		"sessions": s.accounts.SweepSessions, "browsers": s.accounts.SweepDevices, "codes": s.accounts.SweepCodes, "mails": s.sweepMails, "accounts": s.deleteExpired, "imports": s.sweepImports,
-		"alerts": s.sweepAlerts,
+		"sessions": s.accounts.SweepSessions, "apps": s.oauth.Sweep, "browsers": s.accounts.SweepDevices, "codes": s.accounts.SweepCodes,
+		"mails": s.sweepMails, "accounts": s.deleteExpired, "imports": s.sweepImports, "alerts": s.sweepAlerts,
 	} {
 		if err := sweep(ctx); err != nil && ctx.Err() == nil {
 			s.log.ErrorContext(ctx, "sweep "+what, "err", err)

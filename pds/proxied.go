@@ -50,7 +50,7 @@ func (s *Server) proxied(w http.ResponseWriter, r *http.Request) error {
 // callerOf is who makes the request, in the terms of the proxy.
 func callerOf(ctx context.Context) proxy.Caller {
 	p := auth.From(ctx)
-	caller := proxy.Caller{DID: p.DID, Allow: func(method syntax.NSID, _ string) error { return p.MayCall(method) }}
+	caller := proxy.Caller{DID: p.DID, Allow: p.MayCall}
 	if p.Account != nil {
 		caller.Status = p.Account.Status()
 	}

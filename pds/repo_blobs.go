@@ -16,6 +16,9 @@ import (
 // uploadBlob streams the body to disk. The blob stays private until a record refers to it, and goes after a day if none does.
 func (s *Server) uploadBlob(w http.ResponseWriter, r *http.Request) error {
 	ctx := r.Context()
+	if err := mayUpload(ctx, r.Header.Get("Content-Type")); err != nil {
+		return err
+	}
 	acct, err := s.store.AccountByDID(ctx, auth.From(ctx).DID)
 	if err != nil {
 		return err
@@ -28,6 +31,9 @@ func (s *Server) uploadBlob(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer up.Discard()
+	if err := mayUpload(ctx, up.MimeType); err != nil { // what it is, whatever the header said
+		return err
+	}
 	if r.ContentLength >= 0 && up.Size != r.ContentLength {
 		return xrpc.InvalidRequest("The body held %d bytes, but Content-Length said %d", up.Size, r.ContentLength)
 	}
@@ -37,6 +43,14 @@ func (s *Server) uploadBlob(w http.ResponseWriter, r *http.Request) error {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	return json.NewEncoder(w).Encode(map[string]any{"blob": blobRefJSON(meta)})
+}
+
+// mayUpload asks whether the caller may upload blobs of the MIME type. A service token is made for this method, and so may.
+func mayUpload(ctx context.Context, mime string) error {
+	if p := auth.From(ctx); p.Kind != auth.Service {
+		return p.May(auth.Upload(mime))
+	}
+	return nil
 }
 
 // keepBlob makes an upload permanent: bytes first, row second, so that a row never lacks its bytes. A blob that is there already stays as it is.

@@ -24,6 +24,7 @@ func (s *Server) routes() {
 	s.appViewRoutes()
 	s.pages()
 	s.webPages()
+	s.oauthEndpoints()
 	s.operatorPages()
 }
 
@@ -45,14 +46,14 @@ func (s *Server) serverRoutes() {
 	xrpc.Query(m, "com.atproto.server.checkAccountStatus", a.Standard(auth.Deactivated), s.checkAccountStatus)
 	xrpc.Procedure(m, "com.atproto.server.requestPasswordReset", nil, s.requestPasswordReset, limit(15, time.Hour), limit(50, 24*time.Hour), addressLimit())
 	xrpc.Procedure(m, "com.atproto.server.resetPassword", nil, s.resetPassword, limit(50, 5*time.Minute))
-	xrpc.Procedure(m, "com.atproto.server.requestEmailConfirmation", a.Standard(auth.Deactivated), s.requestEmailConfirmation, mailLimits())
-	xrpc.Procedure(m, "com.atproto.server.confirmEmail", a.Standard(auth.Deactivated), s.confirmEmail, codeLimit())
+	xrpc.Procedure(m, "com.atproto.server.requestEmailConfirmation", a.With(auth.ConfirmEmail, auth.Deactivated), s.requestEmailConfirmation, mailLimits())
+	xrpc.Procedure(m, "com.atproto.server.confirmEmail", a.With(auth.ConfirmEmail, auth.Deactivated), s.confirmEmail, codeLimit())
 	xrpc.Procedure(m, "com.atproto.server.requestEmailUpdate", a.Full(auth.Deactivated), s.requestEmailUpdate, mailLimits())
 	xrpc.Procedure(m, "com.atproto.server.updateEmail", a.Full(auth.Deactivated), s.updateEmail, codeLimit())
 	xrpc.Procedure(m, "com.atproto.server.requestAccountDelete", a.Full(auth.Deactivated), s.requestAccountDelete, mailLimits())
 	xrpc.Procedure(m, "com.atproto.server.deleteAccount", nil, s.deleteAccount, limit(50, 5*time.Minute))
-	xrpc.Procedure(m, "com.atproto.server.deactivateAccount", a.Full(auth.Takendown, auth.Deactivated), s.deactivateAccount, statusLimit())
-	xrpc.Procedure(m, "com.atproto.server.activateAccount", a.Full(auth.Deactivated), s.activateAccount, statusLimit())
+	xrpc.Procedure(m, "com.atproto.server.deactivateAccount", a.With(auth.ChangeStatus, auth.Takendown, auth.Deactivated), s.deactivateAccount, statusLimit())
+	xrpc.Procedure(m, "com.atproto.server.activateAccount", a.With(auth.ChangeStatus, auth.Deactivated), s.activateAccount, statusLimit())
 	xrpc.Procedure(m, "com.atproto.server.reserveSigningKey", nil, s.reserveSigningKey, limit(100, 5*time.Minute))
 	xrpc.Query(m, "app.bsky.actor.getPreferences", a.Standard(auth.Takendown, auth.Deactivated), s.getPreferences)
 	xrpc.Procedure(m, "app.bsky.actor.putPreferences", a.Standard(auth.Deactivated), s.putPreferences)
@@ -67,7 +68,7 @@ func (s *Server) repoRoutes() {
 	xrpc.Procedure(m, applyWritesNSID, a.Standard(), s.applyWrites, body, batchLimits())
 	xrpc.Stream(m, "com.atproto.repo.uploadBlob", a.StandardOrService("com.atproto.repo.uploadBlob", auth.Deactivated, auth.Reusable), s.uploadBlob,
 		uploadLimits(), xrpc.WithBodyLimit(-1))
-	xrpc.Stream(m, "com.atproto.repo.importRepo", a.Full(auth.Deactivated), s.importRepo, xrpc.WithBodyLimit(s.cfg.MaxRepoImportSize),
+	xrpc.Stream(m, "com.atproto.repo.importRepo", a.With(auth.ImportRepo, auth.Deactivated), s.importRepo, xrpc.WithBodyLimit(s.cfg.MaxRepoImportSize),
 		limit(100, time.Hour))
 	xrpc.Query(m, "com.atproto.repo.listMissingBlobs", a.Standard(auth.Deactivated), s.listMissingBlobs)
 	xrpc.Query(m, "com.atproto.repo.getRecord", nil, s.getRecord)
@@ -97,12 +98,12 @@ func (s *Server) identityRoutes() {
 	xrpc.Query(m, "com.atproto.identity.resolveDid", nil, s.resolveDID)
 	xrpc.Query(m, "com.atproto.identity.resolveIdentity", nil, s.resolveIdentity)
 	xrpc.Procedure(m, "com.atproto.identity.refreshIdentity", a.Standard(auth.Deactivated), s.refreshIdentity, limit(100, 5*time.Minute))
-	xrpc.Procedure(m, "com.atproto.identity.updateHandle", a.Standard(auth.Deactivated), s.updateHandle, xrpc.WithRateLimit(
+	xrpc.Procedure(m, "com.atproto.identity.updateHandle", a.With(auth.ChangeHandle, auth.Deactivated), s.updateHandle, xrpc.WithRateLimit(
 		xrpc.RateLimit{Points: 10, Window: 5 * time.Minute, Key: byAccount}, xrpc.RateLimit{Points: 50, Window: 24 * time.Hour, Key: byAccount}))
 	xrpc.Query(m, "com.atproto.identity.getRecommendedDidCredentials", a.Standard(auth.Takendown, auth.Deactivated), s.getRecommendedDidCredentials)
-	xrpc.Procedure(m, "com.atproto.identity.requestPlcOperationSignature", a.Full(auth.Takendown, auth.Deactivated), s.requestPLCOperationSignature, mailLimits())
-	xrpc.Procedure(m, "com.atproto.identity.signPlcOperation", a.Full(auth.Takendown, auth.Deactivated), s.signPLCOperation, codeLimit())
-	xrpc.Procedure(m, "com.atproto.identity.submitPlcOperation", a.Standard(auth.Deactivated), s.submitPLCOperation)
+	xrpc.Procedure(m, "com.atproto.identity.requestPlcOperationSignature", a.With(auth.ChangeDID, auth.Takendown, auth.Deactivated), s.requestPLCOperationSignature, mailLimits())
+	xrpc.Procedure(m, "com.atproto.identity.signPlcOperation", a.With(auth.ChangeDID, auth.Takendown, auth.Deactivated), s.signPLCOperation, codeLimit())
+	xrpc.Procedure(m, "com.atproto.identity.submitPlcOperation", a.With(auth.SubmitDID, auth.Deactivated), s.submitPLCOperation)
 }
 
 // adminRoutes are the methods of the operator, and those that the moderation service may call too.

@@ -25,6 +25,8 @@ import (
 	"perch/pds/firehose"
 	"perch/pds/mail"
 	"perch/pds/migrate"
+	"perch/pds/oauth"
+	"perch/pds/oauth/dpop"
 	"perch/pds/proxy"
 	"perch/pds/relay"
 	"perch/pds/seal"
@@ -54,7 +56,9 @@ type Server struct {
 	blobs       *blob.Store
 	accounts    *account.Service
 	auth        *auth.Verifier
+	oauth       *oauth.Service
 	identity    *identity.Resolver
+	strangers   *http.Client // for small answers from hosts that strangers name
 	plc         *plc.Client
 	makingDIDs  sync.Map // of DIDs whose accounts are just being made; see makeAccount
 	rotationKey atcrypto.PrivateKey
@@ -140,7 +144,8 @@ func (s *Server) build(ctx context.Context, box *seal.Box) (err error) {
 	}
 	s.buildIdentity()
 	s.accounts = account.New(s.accountOptions(box))
-	if s.auth, err = auth.New(s.authOptions(secrets)); err != nil {
+	proofs := s.buildOAuth(box, secrets)
+	if s.auth, err = auth.New(s.authOptions(secrets, proofs)); err != nil {
 		return err
 	}
 	s.proxy = proxy.New(s.proxyOptions())
@@ -166,14 +171,14 @@ func (s *Server) build(ctx context.Context, box *seal.Box) (err error) {
 }
 
 func (s *Server) buildIdentity() {
-	client := identity.NewClient(identity.ClientOptions{
+	s.strangers = identity.NewClient(identity.ClientOptions{
 		AllowPrivate: s.cfg.AllowPrivate(),
 		Timeout:      s.cfg.ResolverTimeout,
 		MaxBody:      s.cfg.FetchMaxResponseSize,
 	})
 	s.identity = identity.New(identity.Options{
 		PLCURL:            s.cfg.PLCURL,
-		Client:            client,
+		Client:            s.strangers,
 		BackupNameservers: s.cfg.HandleBackupNameservers,
 		Timeout:           s.cfg.ResolverTimeout,
 		CacheStale:        s.cfg.DIDCacheStaleTTL,
@@ -204,7 +209,7 @@ func (s *Server) accountOptions(box *seal.Box) account.Options {
 	}
 }
 
-func (s *Server) authOptions(secrets *Secrets) auth.Options {
+func (s *Server) authOptions(secrets *Secrets, proofs *dpop.Verifier) auth.Options {
 	return auth.Options{
 		Accounts:      auth.NewAccounts(s.store, s.accounts),
 		ServiceDID:    s.serviceDID,
@@ -212,6 +217,10 @@ func (s *Server) authOptions(secrets *Secrets) auth.Options {
 		AdminPassword: secrets.AdminPassword,
 		ModServiceDID: syntax.DID(s.cfg.ModServiceDID),
 		IssuerKey:     s.issuerKey,
+		OAuth:         s.oauth,
+		DPoP:          proofs,
+		PublicURL:     s.cfg.PublicURL(),
+		SetNonce:      func(ctx context.Context, nonce string) { xrpc.Header(ctx).Set(dpop.NonceHeader, nonce) },
 		ClientIP:      clientIP,
 	}
 }

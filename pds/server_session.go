@@ -24,8 +24,8 @@ type accountInfo struct {
 	DID             syntax.DID      `json:"did"`
 	DIDDoc          json.RawMessage `json:"didDoc,omitempty"`
 	Email           string          `json:"email,omitempty"`
-	EmailConfirmed  bool            `json:"emailConfirmed"`
-	EmailAuthFactor bool            `json:"emailAuthFactor"`
+	EmailConfirmed  *bool           `json:"emailConfirmed,omitempty"`
+	EmailAuthFactor *bool           `json:"emailAuthFactor,omitempty"`
 	Active          bool            `json:"active"`
 	Status          string          `json:"status,omitempty"`
 }
@@ -41,6 +41,7 @@ func (s *Server) accountInfo(ctx context.Context, acct *store.Account) (*account
 	if err != nil {
 		return nil, err
 	}
+	confirmed := !acct.EmailConfirmedAt.IsZero()
 	handle := acct.Handle
 	if handle == "" {
 		handle = syntax.HandleInvalid
@@ -50,8 +51,8 @@ func (s *Server) accountInfo(ctx context.Context, acct *store.Account) (*account
 		DID:             acct.DID,
 		DIDDoc:          s.didDoc(ctx, acct.DID),
 		Email:           acct.Email,
-		EmailConfirmed:  !acct.EmailConfirmedAt.IsZero(),
-		EmailAuthFactor: factors.Email,
+		EmailConfirmed:  &confirmed,
+		EmailAuthFactor: &factors.Email,
 		Active:          acct.Active(),
 		Status:          acct.Status(),
 	}, nil
@@ -103,7 +104,12 @@ func (s *Server) sessionOutput(ctx context.Context, session account.Session) (*s
 }
 
 func (s *Server) getSession(ctx context.Context, _ *struct{}) (*accountInfo, error) {
-	return s.accountInfo(ctx, auth.From(ctx).Account)
+	p := auth.From(ctx)
+	info, err := s.accountInfo(ctx, p.Account)
+	if err == nil && p.May(auth.ReadEmail) != nil {
+		info.Email, info.EmailConfirmed, info.EmailAuthFactor = "", nil, nil
+	}
+	return info, err
 }
 
 func (s *Server) deleteSession(ctx context.Context, _ *struct{}) (*struct{}, error) {

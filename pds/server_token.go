@@ -33,7 +33,7 @@ func (s *Server) getServiceAuth(ctx context.Context, p *serviceAuthParams) (*ser
 	if _, err := syntax.ParseDID(did); err != nil || hasService && !serviceID.MatchString(service) {
 		return nil, xrpc.InvalidRequest("aud must be a DID, or a DID with the id of a service: did:web:example.com#service")
 	}
-	if err := caller.MayCall(p.Lxm); err != nil {
+	if err := caller.MayCall(p.Lxm, p.Aud); err != nil {
 		return nil, err
 	}
 	now := time.Now()

@@ -163,6 +163,7 @@ type PageOption func(*page)
 type page struct {
 	cors    bool
 	limited bool
+	limits  []RateLimit
 }
 
 // WithCORS lets scripts of any origin read the page, as well-known documents need.
@@ -171,6 +172,11 @@ func WithCORS() PageOption { return func(p *page) { p.cors = true } }
 // WithGlobalLimit counts requests of the page in the global rate limit.
 func WithGlobalLimit() PageOption { return func(p *page) { p.limited = true } }
 
+// WithPageRateLimit adds limits that are counted before the page is served.
+func WithPageRateLimit(rules ...RateLimit) PageOption {
+	return func(p *page) { p.limits = append(p.limits, rules...) }
+}
+
 // Page registers a handler outside the methods, at an exact path, or at all paths below it when
 // it ends in "/*". GET answers HEAD, too. A path below /xrpc/ takes precedence over methods.
 func (m *Mux) Page(verb, path string, h http.Handler, opts ...PageOption) {
@@ -178,6 +184,7 @@ func (m *Mux) Page(verb, path string, h http.Handler, opts ...PageOption) {
 	for _, o := range opts {
 		o(&p)
 	}
+	m.limiter.name(path, p.limits)
 	serve := func(ec echo.Context) error {
 		c := callOf(ec.Request().Context())
 		if p.cors {
@@ -187,6 +194,9 @@ func (m *Mux) Page(verb, path string, h http.Handler, opts ...PageOption) {
 			if err := m.limiter.global(c); err != nil {
 				return err
 			}
+		}
+		if err := m.limiter.take(c, p.limits, nil); err != nil {
+			return err
 		}
 		c.guardBody(noLimit)
 		h.ServeHTTP(&c.w, c.r)

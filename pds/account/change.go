@@ -68,7 +68,15 @@ func setPassword(ctx context.Context, tx *store.Tx, id store.AccountID, hash str
 	if err := tx.DeleteEmailTokens(ctx, id); err != nil {
 		return err
 	}
-	return tx.DeleteSessions(ctx, id)
+	return endSessions(ctx, tx, id)
+}
+
+// endSessions signs the account out everywhere: its own sessions, and the apps that act for it.
+func endSessions(ctx context.Context, tx *store.Tx, id store.AccountID) error {
+	if err := tx.DeleteSessions(ctx, id); err != nil {
+		return err
+	}
+	return tx.DeleteOAuth(ctx, id)
 }
 
 // ResetPassword gives a new password to the account whose code for that it is, and ends all its sessions and app passwords. It returns the
@@ -132,7 +140,7 @@ func (s *Service) Takedown(ctx context.Context, id store.AccountID, ref string, 
 		if err := tx.SetTakedown(ctx, id, ref); err != nil || ref == "" {
 			return err
 		}
-		return tx.DeleteSessions(ctx, id)
+		return endSessions(ctx, tx, id)
 	}, hook)
 }
 
@@ -145,7 +153,7 @@ func (s *Service) Suspend(ctx context.Context, id store.AccountID, suspended boo
 		if err := tx.SetSuspended(ctx, id, s.now()); err != nil {
 			return err
 		}
-		return tx.DeleteSessions(ctx, id)
+		return endSessions(ctx, tx, id)
 	}, hook)
 }
 

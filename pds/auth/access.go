@@ -32,33 +32,23 @@ func has(allow []Allow, a Allow) bool {
 	return false
 }
 
-// Standard asks for an access token of any session.
-func (v *Verifier) Standard(allow ...Allow) Access {
-	return v.access(func(Principal) bool { return true }, allow)
-}
-
-// Privileged asks for an access token of a session begun with the main password or a privileged app password.
-func (v *Verifier) Privileged(allow ...Allow) Access {
-	return v.access(Principal.IsPrivileged, allow)
-}
+// Standard asks for an access token of any session, or of an app.
+func (v *Verifier) Standard(allow ...Allow) Access { return v.With(SignedIn, allow...) }
 
 // Full asks for an access token of a session begun with the main password.
-func (v *Verifier) Full(allow ...Allow) Access {
-	return v.access(Principal.IsFull, allow)
-}
+func (v *Verifier) Full(allow ...Allow) Access { return v.With(Owner, allow...) }
 
-func (v *Verifier) access(enough func(Principal) bool, allow []Allow) Access {
+// With asks for an access token of a session or an app that has the right.
+func (v *Verifier) With(right Right, allow ...Allow) Access {
 	return func(ctx context.Context, r *http.Request) (context.Context, error) {
-		token, err := bearer(r)
+		p, err := v.credential(ctx, r, allow)
 		if err != nil {
 			return ctx, err
 		}
-		p, err := v.session(ctx, token, allow)
-		if err != nil {
-			return ctx, err
-		}
-		if !enough(p) && !p.IsTakendown() {
-			return ctx, ErrInvalidToken.with("Bad token scope")
+		if !p.IsTakendown() { // it got in because it is allowed here
+			if err := p.May(right); err != nil {
+				return ctx, err
+			}
 		}
 		return NewContext(ctx, p), nil
 	}
@@ -155,6 +145,9 @@ func (v *Verifier) Service(method syntax.NSID, allow ...Allow) Access {
 func (v *Verifier) StandardOrService(method syntax.NSID, allow ...Allow) Access {
 	session := v.Standard(allow...)
 	return func(ctx context.Context, r *http.Request) (context.Context, error) {
+		if scheme, _ := authorization(r); scheme == "dpop" {
+			return session(ctx, r)
+		}
 		token, err := bearer(r)
 		if err != nil {
 			return ctx, err

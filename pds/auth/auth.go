@@ -3,9 +3,9 @@
 // A Verifier turns the Authorization header of a request into a Principal, or into an *Error that has the name and status which clients of the
 // reference match on. Each XRPC method is registered with one of the Verifier's access functions:
 //
-//	Standard            an access token of a session, begun with the main password or an app password
-//	Privileged          the same, but a plain app password will not do
-//	Full                the same, but no app password will do
+//	Standard            an access token of a session, begun with the main password or an app password, or of an app (OAuth)
+//	With                the same, if it has a right, such as ChangeHandle
+//	Full                an access token of a session that was begun with the main password
 //	Refresh             a refresh token; RefreshExpired takes one that has expired too
 //	Admin               HTTP Basic, user "admin"
 //	Moderator           the same, or a token that the moderation service has signed for this method
@@ -15,7 +15,8 @@
 //
 // Every one of them looks the account up and refuses those that are taken down, suspended or deactivated, unless it is told to let them in
 // (Takendown, Deactivated). Access tokens name their session, so signing out, revoking an app password and taking an account down end them at once.
-// What remains to be asked about a Principal, its methods answer: MayWrite for changes of a repository, MayCall for service tokens and proxying.
+// What remains to be asked about a Principal, its methods answer: MayWrite for changes of a repository, MayCall for service tokens and proxying, May
+// for the rest. All of them and With decide in May.
 package auth
 
 import (
@@ -29,6 +30,7 @@ import (
 	"github.com/bluesky-social/indigo/atproto/syntax"
 
 	"perch/pds/account"
+	"perch/pds/oauth/dpop"
 	"perch/pds/store"
 )
 
@@ -37,13 +39,14 @@ type Access = func(ctx context.Context, r *http.Request) (context.Context, error
 
 // Accounts is what the Verifier asks about accounts; *account.Service and *store.Store together answer it, see NewAccounts.
 type Accounts interface {
-	// ByDID returns the account in whatever state it is, or store.ErrNotFound.
+	// ByID and ByDID return the account in whatever state it is, or store.ErrNotFound.
+	ByID(ctx context.Context, id store.AccountID) (*store.Account, error)
 	ByDID(ctx context.Context, did syntax.DID) (*store.Account, error)
 	// SessionLive tells whether the account's session is there and has not expired.
 	SessionLive(ctx context.Context, acct store.AccountID, id string) (bool, error)
 }
 
-// Options configure New. All but ModServiceDID, ClientIP and Now are needed.
+// Options configure New. All but ModServiceDID, OAuth and what belongs to it, ClientIP and Now are needed.
 type Options struct {
 	Accounts Accounts
 	// ServiceDID is the server's own DID, the audience of all tokens.
@@ -57,6 +60,12 @@ type Options struct {
 	// IssuerKey returns a key in the DID document of somebody who signs service tokens, by its id without "#": "atproto", or "atproto_label" for a
 	// labeler. With fresh it must not come from a cache.
 	IssuerKey func(ctx context.Context, did syntax.DID, id string, fresh bool) (atcrypto.PublicKey, error)
+	// OAuth knows the tokens of apps; nil knows none. DPoP checks the proofs that go with them, and PublicURL is the server's address in those, without
+	// a slash at the end. SetNonce, unless nil, puts the nonce for the next proof into the answer.
+	OAuth     OAuthTokens
+	DPoP      *dpop.Verifier
+	PublicURL string
+	SetNonce  func(ctx context.Context, nonce string)
 	// ClientIP tells where a request comes from; nil takes the address of the connection.
 	ClientIP func(*http.Request) string
 	// Now is the clock; nil means time.Now.
@@ -74,7 +83,7 @@ type Verifier struct {
 	opts     Options
 	secret   []byte
 	sessions *tokenCache
-	replays  *replays
+	replays  *Replays
 	guesses  *guesses
 }
 
@@ -95,7 +104,7 @@ func New(opts Options) (*Verifier, error) {
 	}
 	return &Verifier{
 		opts: opts, secret: secret,
-		sessions: newTokenCache(), replays: newReplays(), guesses: newGuesses(),
+		sessions: newTokenCache(), replays: NewReplays(), guesses: newGuesses(),
 	}, nil
 }
 
@@ -119,6 +128,10 @@ type accounts struct {
 
 func (a accounts) ByDID(ctx context.Context, did syntax.DID) (*store.Account, error) {
 	return a.store.AccountByDID(ctx, did)
+}
+
+func (a accounts) ByID(ctx context.Context, id store.AccountID) (*store.Account, error) {
+	return a.store.AccountByID(ctx, id)
 }
 
 func (a accounts) SessionLive(ctx context.Context, acct store.AccountID, id string) (bool, error) {

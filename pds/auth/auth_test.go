@@ -299,7 +299,7 @@ func TestAccessTokensRefused(t *testing.T) {
 			if c.header != "" {
 				header = []string{c.header}
 			}
-			for name, a := range map[string]Access{"Standard": w.v.Standard(), "Full": w.v.Full(), "Privileged": w.v.Privileged()} {
+			for name, a := range map[string]Access{"Standard": w.v.Standard(), "Full": w.v.Full(), "Privileged": w.v.With(Privileged)} {
 				p, err := try(a, header...)
 				t.Log(name, err)
 				wantError(t, c.want, p, err)
@@ -411,7 +411,7 @@ func TestScopes(t *testing.T) {
 			for _, a := range []struct {
 				access Access
 				ok     bool
-			}{{w.v.Standard(), c.standard}, {w.v.Privileged(), c.privileged}, {w.v.Full(), c.mainOnly}, {w.v.Admin(), false}, {w.v.Refresh(), false}} {
+			}{{w.v.Standard(), c.standard}, {w.v.With(Privileged), c.privileged}, {w.v.Full(), c.mainOnly}, {w.v.Admin(), false}, {w.v.Refresh(), false}} {
 				p, err := try(a.access, "Bearer "+c.token)
 				if a.ok != (err == nil) {
 					t.Fatalf("%+v, %v; want ok %v", p, err, a.ok)
@@ -474,7 +474,7 @@ func TestAccountState(t *testing.T) {
 	if err := p.MayWrite(acct.DID, "app.bsky.feed.post", "create"); err == nil {
 		t.Fatal("a taken-down account may write")
 	}
-	if p.MayCall("app.bsky.feed.getTimeline") == nil || p.MayCall(methodCreateAccount) != nil {
+	if p.MayCall("app.bsky.feed.getTimeline", serviceDID) == nil || p.MayCall(methodCreateAccount, serviceDID) != nil {
 		t.Fatal("a taken-down account may move away and nothing else")
 	}
 
@@ -701,13 +701,13 @@ func TestMayCall(t *testing.T) {
 	}
 	for _, c := range cases {
 		for scope, want := range map[Scope]bool{ScopeAccess: c.mainOnly, ScopeAppPassPrivileged: c.privileged, ScopeAppPass: c.plain, ScopeTakendown: c.takendown} {
-			if err := session(scope).MayCall(syntax.NSID(c.method)); (err == nil) != want {
+			if err := session(scope).MayCall(syntax.NSID(c.method), serviceDID); (err == nil) != want {
 				t.Errorf("%s with %s: %v, want ok %v", c.method, scope, err, want)
 			}
 		}
 	}
 	for _, p := range []Principal{{}, {Kind: Admin}, {Kind: Service, DID: "did:web:a.example.com"}, {Kind: Refresh}} {
-		if p.MayCall("app.bsky.feed.getTimeline") == nil {
+		if p.MayCall("app.bsky.feed.getTimeline", serviceDID) == nil {
 			t.Errorf("%+v may call", p)
 		}
 	}

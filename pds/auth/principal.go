@@ -5,6 +5,7 @@ import (
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
 
+	"perch/pds/oauth/scope"
 	"perch/pds/store"
 	"perch/repo"
 )
@@ -20,6 +21,7 @@ const (
 	Admin          // the admin password
 	Service        // a token signed by the key of the account DID
 	Moderator      // a token signed by the moderation service
+	OAuth          // an access token of an app, with the proof that it is its own
 )
 
 // Scope of a session token.
@@ -42,10 +44,13 @@ type Principal struct {
 
 	// Account is the account here; nil for Nobody, Admin, and service tokens of people who have none. It is shared: never change it.
 	Account *store.Account
-	// SessionID is the id of the session: of a refresh token always, of an access token unless it cannot be refreshed.
+	// SessionID is the id of the session: of a refresh token and an app always, of an access token unless it cannot be refreshed.
 	SessionID string
 	// Method is the lxm of a service token.
 	Method syntax.NSID
+	// ClientID and Grant say which app it is, and what it may do; of OAuth only.
+	ClientID string
+	Grant    *scope.Grant
 }
 
 type contextKey struct{}
@@ -85,17 +90,16 @@ func (p Principal) IsTakendown() bool { return p.Kind == Session && p.Scope == S
 
 // MaySee tells whether the caller may read an account's repository although it is not active: its owner, and the admin.
 func (p Principal) MaySee(did syntax.DID) bool {
-	return p.Kind == Admin || p.Kind == Session && did != "" && p.DID == did
+	return p.Kind == Admin || (p.Kind == Session || p.Kind == OAuth) && did != "" && p.DID == did
 }
 
-// MayWrite is the one place that decides about changes of a repository: may the caller create, update or delete records of the collection in
-// the repository of did? Errors: ErrAuthMissing, ErrWrongRepo, ErrInvalidToken for a session without the right, ErrAccountTakedown,
-// ErrAccountDeactivated.
+// MayWrite tells whether the caller may create, update or delete records of the collection in the repository of did. Errors: those of May,
+// ErrWrongRepo, ErrAccountTakedown, ErrAccountDeactivated.
 func (p Principal) MayWrite(did syntax.DID, collection syntax.NSID, action repo.Action) error {
 	switch {
 	case p.Kind == Nobody:
 		return ErrAuthMissing
-	case p.Kind != Session:
+	case p.Kind != Session && p.Kind != OAuth:
 		return ErrAuthRequired
 	case did == "" || p.DID != did:
 		return ErrWrongRepo
@@ -105,33 +109,30 @@ func (p Principal) MayWrite(did syntax.DID, collection syntax.NSID, action repo.
 			return err
 		}
 	}
-	if p.Scope == ScopeTakendown || collection == "" {
+	actions := actionsOf(action)
+	if collection == "" || len(actions) == 0 {
 		return ErrInvalidToken.with("Bad token scope")
 	}
-	switch action {
-	case repo.Create, repo.Update, repo.Delete, repo.Put:
-		return nil // passwords of every kind give all records; permissions by collection come with OAuth
-	}
-	return ErrInvalidToken.with("Bad token scope")
+	return p.May(write(collection, actions...))
 }
 
-// MayCall tells whether a service token for the method may be made for the caller, or the request be passed on in the caller's name. An empty
-// method stands for a token that is not bound to one. Errors: ErrAuthMissing, ErrInvalidToken.
-func (p Principal) MayCall(method syntax.NSID) error {
-	if p.Kind != Session {
+// MayCall tells whether a service token for the method and the audience may be made for the caller, or the request be passed on in the caller's name.
+// An empty method stands for a token that is not bound to one. Errors: those of May.
+func (p Principal) MayCall(method syntax.NSID, audience string) error {
+	switch {
+	case p.Kind != Session && p.Kind != OAuth:
 		return ErrAuthMissing
-	}
-	if IsProtected(method) {
+	case IsProtected(method):
 		return ErrInvalidToken.with("Bad token method")
+	case p.IsTakendown() && sameMethod(method, methodCreateAccount):
+		return nil
 	}
-	if p.Scope == ScopeTakendown && !sameMethod(method, methodCreateAccount) {
-		return ErrInvalidToken.with("Bad token scope")
-	}
-	if method == "" && !p.IsPrivileged() {
+	err := p.May(callRight(method, audience))
+	switch {
+	case err == nil || p.Kind == OAuth || p.IsTakendown():
+		return err
+	case method == "":
 		return ErrInvalidToken.with("A token for all methods needs the main password: name one with lxm") // it would open privileged ones too
 	}
-	if IsPrivileged(method) && !p.IsPrivileged() && p.Scope != ScopeTakendown {
-		return ErrInvalidToken.with("Bad token method")
-	}
-	return nil
+	return ErrInvalidToken.with("Bad token method")
 }

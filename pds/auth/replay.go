@@ -4,8 +4,6 @@ import (
 	"crypto/sha256"
 	"sync"
 	"time"
-
-	"github.com/bluesky-social/indigo/atproto/syntax"
 )
 
 const (
@@ -15,28 +13,29 @@ const (
 	maxUsed = 200_000
 )
 
-// replays remembers the service tokens that were used, until they expire.
-type replays struct {
+// Replays remembers signed tokens that were used, until they expire. It is safe for use by many goroutines.
+type Replays struct {
 	mu        sync.Mutex
 	used      map[[sha256.Size]byte]usedToken // guarded by mu; by issuer and identity of the token
-	perIssuer map[syntax.DID]int              // guarded by mu
+	perIssuer map[string]int                  // guarded by mu
 	swept     time.Time                       // guarded by mu
 }
 
 type usedToken struct {
-	issuer  syntax.DID
+	issuer  string
 	expires time.Time
 }
 
-func newReplays() *replays {
-	return &replays{used: make(map[[sha256.Size]byte]usedToken), perIssuer: make(map[syntax.DID]int)}
+// NewReplays returns an empty memory.
+func NewReplays() *Replays {
+	return &Replays{used: make(map[[sha256.Size]byte]usedToken), perIssuer: make(map[string]int)}
 }
 
 const replaySweep = time.Minute
 
-// first tells whether the token was not used before, and notes it. Only tokens whose signature is right come here, so nobody can fill the memory
+// First tells whether the token was not used before, and notes it. Only tokens whose signature is right come here, so nobody can fill the memory
 // with another's.
-func (r *replays) first(issuer syntax.DID, identity [sha256.Size]byte, expires, now time.Time) bool {
+func (r *Replays) First(issuer string, identity [sha256.Size]byte, expires, now time.Time) bool {
 	key := sha256.Sum256(append([]byte(issuer), identity[:]...))
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -56,7 +55,7 @@ func (r *replays) first(issuer syntax.DID, identity [sha256.Size]byte, expires, 
 	return true
 }
 
-func (r *replays) sweep(now time.Time) {
+func (r *Replays) sweep(now time.Time) {
 	r.swept = now
 	for key, u := range r.used {
 		if now.Before(u.expires) {

@@ -40,6 +40,7 @@ type Request struct {
 	ExpiresAt time.Time
 
 	id     []byte // hash of what stands at the end of URI
+	device string
 	params params
 }
 

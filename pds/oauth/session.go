@@ -1,16 +1,117 @@
 package oauth
 
 import (
+	"context"
+	"encoding/json"
+	"errors"
+	"strings"
 	"time"
+
+	"perch/pds/auth"
+	"perch/pds/oauth/scope"
+	"perch/pds/store"
 )
 
 // Session is an app that somebody has let in, for the list of connected apps.
 type Session struct {
 	ID          string
-	Client      Client // as far as it is known just now; the ID always is
+	Client      Client // as it was when it was let in
 	Permissions []Permission
 	CreatedAt   time.Time
 	UsedAt      time.Time // when it last got tokens
 	ExpiresAt   time.Time
-	Device      string // on which it was let in, as given to Grant
+	Device      string // on which it was let in, as given to Open
+}
+
+// Sessions lists the apps that may act for the account, the last used first.
+func (s *Service) Sessions(ctx context.Context, acct store.AccountID) ([]Session, error) {
+	rows, err := s.opts.Store.OAuthSessions(ctx, acct)
+	if err != nil {
+		return nil, err
+	}
+	var out []Session
+	for _, row := range rows {
+		if !s.now().Before(row.ExpiresAt) {
+			continue
+		}
+		var d sessionData
+		if err := json.Unmarshal([]byte(row.Data), &d); err != nil {
+			return nil, err
+		}
+		out = append(out, Session{
+			ID: row.ID, Client: d.Client, Permissions: s.stored(ctx, splitScopes(row.Granted)),
+			CreatedAt: row.CreatedAt, UsedAt: row.UsedAt, ExpiresAt: row.ExpiresAt, Device: row.Device,
+		})
+	}
+	return out, nil
+}
+
+// stored is permissions without asking anybody: of a set that is not known here any more, only the name is shown.
+func (s *Service) stored(ctx context.Context, scopes []string) []Permission {
+	var out []Permission
+	for _, v := range scopes {
+		p, ok := scope.Parse(v)
+		if !ok {
+			continue
+		}
+		shown := Permission{Scope: v, Required: p.Resource == scope.Basic, Parsed: p}
+		if p.Resource == scope.Include {
+			if row, err := s.opts.Store.OAuthLexicon(ctx, p.Set); err == nil {
+				if set, err := parseSet(p.Set, row.Lexicon); err == nil {
+					shown.Set, shown.Includes = set, scope.Expand(p, set)
+				}
+			}
+		}
+		out = append(out, shown)
+	}
+	return out
+}
+
+// EndSession sends an app away at once, and forgets what was granted to it so that it has to ask again. Other sessions of the same app go on. A session that
+// is not there is no error.
+func (s *Service) EndSession(ctx context.Context, acct store.AccountID, id string) error {
+	return s.opts.Store.Update(ctx, func(tx *store.Tx) error {
+		ses, err := tx.OAuthSession(ctx, id)
+		if errors.Is(err, store.ErrNotFound) || err == nil && ses.Account != acct {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := tx.DeleteOAuthConsent(ctx, acct, ses.ClientID); err != nil {
+			return err
+		}
+		return tx.EndOAuthSession(ctx, id)
+	})
+}
+
+// EndDevice ends the sessions of the account that were begun on a device.
+func (s *Service) EndDevice(ctx context.Context, acct store.AccountID, device string) error {
+	return s.opts.Store.Update(ctx, func(tx *store.Tx) error { return tx.EndOAuthDevice(ctx, acct, device) })
+}
+
+// Authenticate implements auth.OAuthTokens: it finds the session of an access token. The error is auth.ErrOAuthToken.
+func (s *Service) Authenticate(ctx context.Context, accessToken string) (auth.OAuthSession, error) {
+	t, ok := parseToken(accessPrefix, accessToken)
+	if !ok {
+		return auth.OAuthSession{}, auth.ErrOAuthToken
+	}
+	ses, err := s.opts.Store.OAuthSession(ctx, t.session)
+	if errors.Is(err, store.ErrNotFound) {
+		return auth.OAuthSession{}, auth.ErrOAuthToken
+	}
+	if err != nil {
+		return auth.OAuthSession{}, err
+	}
+	if !s.genuine(accessPrefix, t, ses) || t.generation != ses.Generation || !s.now().Before(ses.AccessExpiresAt) {
+		return auth.OAuthSession{}, auth.ErrOAuthToken
+	}
+	return auth.OAuthSession{ID: ses.ID, ClientID: ses.ClientID, Account: ses.Account, JKT: ses.JKT, Grant: s.grants.get(ses.Scope)}, nil
+}
+
+func splitScopes(s string) []string {
+	if s == "" {
+		return nil
+	}
+	return strings.Split(s, " ")
 }

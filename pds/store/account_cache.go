@@ -7,7 +7,7 @@ import (
 	"github.com/bluesky-social/indigo/atproto/syntax"
 )
 
-// maxCachedRows bounds each cache: some 12 MB for accounts, 4 MB for sessions.
+// maxCachedRows bounds each cache: some 12 MB for accounts, 4 MB for sessions, 20 MB for those of apps.
 const maxCachedRows = 20_000
 
 // peopleCaches are the hot reads about people. The zero value is ready for use.
@@ -16,6 +16,7 @@ type peopleCaches struct {
 	byDID    guarded[syntax.DID, *Account]
 	byHandle guarded[syntax.Handle, *Account]
 	sessions guarded[string, sessionState]
+	oauth    guarded[string, *OAuthSession]
 }
 
 // accountChanged forgets what is cached of an account, by all the names it had, once the transaction is on disk.

@@ -104,6 +104,9 @@ func (tx *Tx) deleteBelongings(ctx context.Context, id AccountID) error {
 	if err := tx.DeleteSessions(ctx, id); err != nil {
 		return err
 	}
+	if err := tx.DeleteOAuth(ctx, id); err != nil {
+		return err
+	}
 	for _, query := range []string{
 		`DELETE FROM app_password WHERE account = ?`,
 		`DELETE FROM preference WHERE account = ?`,

@@ -161,14 +161,15 @@ func (tx *Tx) DeleteExpiredSessions(ctx context.Context, acct AccountID, before 
 
 // deleteSessions runs a DELETE that returns the ids of the sessions.
 func (tx *Tx) deleteSessions(ctx context.Context, query string, args ...any) error {
+	return tx.deleteReturning(ctx, tx.s.accounts.sessions.forget, query, args...)
+}
+
+// deleteReturning runs a DELETE that returns the keys of the rows, and has them forgotten once it is on disk.
+func (tx *Tx) deleteReturning(ctx context.Context, forget func(...string), query string, args ...any) error {
 	rows, err := tx.query(ctx, query, args...)
 	gone, err := collect(rows, err, scanOne[string])
 	if len(gone) > 0 {
-		tx.AfterCommit(func() {
-			for _, id := range gone {
-				tx.s.accounts.sessions.forget(id)
-			}
-		})
+		tx.AfterCommit(func() { forget(gone...) })
 	}
 	return err
 }

@@ -48,15 +48,16 @@ func (g *Grant) AllowsRepo(collection, action string) bool {
 	})
 }
 
-// chatNamespace is that of direct messages, which TransitionGeneric does not open.
-const chatNamespace = "chat.bsky."
+// isPrivileged tells whether TransitionGeneric leaves the method closed, as plain app passwords do: direct messages, and moving the account away.
+func isPrivileged(method string) bool {
+	method = strings.ToLower(method)
+	return method == Any || strings.HasPrefix(method, "chat.bsky.") || method == "com.atproto.server.createaccount"
+}
 
 // AllowsRPC tells whether the method may be called at a service: a DID with the service's id. The method Any stands for all of them.
 func (g *Grant) AllowsRPC(method, audience string) bool {
-	if g != nil && g.generic {
-		if g.chat || method != Any && !strings.HasPrefix(strings.ToLower(method), chatNamespace) {
-			return true
-		}
+	if g != nil && g.generic && (g.chat || !isPrivileged(method)) {
+		return true
 	}
 	return g.any(RPC, func(p Permission) bool {
 		return (p.Audience == Any || p.Audience == audience) && has(p.Methods, method)

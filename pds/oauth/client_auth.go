@@ -1,0 +1,120 @@
+package oauth
+
+import (
+	"crypto"
+	"crypto/sha256"
+	"encoding/base64"
+	"net/url"
+	"slices"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/jwt"
+)
+
+const (
+	assertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+	maxAssertion  = 8 << 10 // bytes
+	// An assertion may be so old, and be good for so long.
+	maxAssertionAge  = 5 * time.Minute
+	maxAssertionLife = time.Hour
+	assertionSkew    = time.Minute
+)
+
+// clientKey is the key by which a confidential client has proved itself. It stays the same for the whole session. It is zero for public clients.
+type clientKey struct {
+	ID         string `json:"kid,omitempty"`
+	Algorithm  string `json:"alg,omitempty"`
+	Thumbprint string `json:"jkt,omitempty"`
+}
+
+// authenticate checks the client's own proof, if it is one that has to bring it. dpop is the thumbprint of the key in its DPoP proof, "" for none: it must be
+// another. The error is an *Error with InvalidClient.
+func (s *Service) authenticate(c *client, form url.Values, dpop string) (clientKey, error) {
+	assertion, kind := form.Get("client_assertion"), form.Get("client_assertion_type")
+	if form.Has("client_secret") {
+		return clientKey{}, refuse(InvalidClient, "Client secrets are not supported")
+	}
+	if !c.confidential() {
+		if assertion != "" || kind != "" {
+			return clientKey{}, refuse(InvalidClient, "The client's metadata say that it does not authenticate itself")
+		}
+		return clientKey{}, nil
+	}
+	if kind != assertionType || assertion == "" || len(assertion) > maxAssertion {
+		return clientKey{}, refuse(InvalidClient, "The client must authenticate itself with a client_assertion of the type "+assertionType)
+	}
+	parsed, err := jwt.ParseSigned(assertion, []jose.SignatureAlgorithm{jose.SignatureAlgorithm(c.meta.AuthAlgorithm)})
+	if err != nil || len(parsed.Headers) != 1 {
+		return clientKey{}, refuse(InvalidClient, "client_assertion must be a JWT signed with "+c.meta.AuthAlgorithm).because(err)
+	}
+	head := parsed.Headers[0]
+	jwk, key, ok := c.key(head.KeyID, head.Algorithm)
+	if !ok {
+		return clientKey{}, refuse(InvalidClient, "client_assertion names no key of the client (kid)")
+	}
+	var claims jwt.Claims
+	if err := parsed.Claims(jwk, &claims); err != nil {
+		return clientKey{}, refuse(InvalidClient, "client_assertion: the signature is wrong").because(err)
+	}
+	if wrong := s.checkAssertion(c, &claims); wrong != "" {
+		return clientKey{}, refuse(InvalidClient, "client_assertion: "+wrong)
+	}
+	if dpop != "" && same(dpop, key.Thumbprint) {
+		return clientKey{}, refuse(InvalidClient, "The DPoP key must be another than the key of the client")
+	}
+	id := sha256.Sum256([]byte(claims.ID))
+	if !s.replays.First(c.id, id, claims.Expiry.Time().Add(assertionSkew), s.now()) {
+		return clientKey{}, refuse(InvalidClient, "client_assertion: it was used before (jti)")
+	}
+	return key, nil
+}
+
+func (s *Service) checkAssertion(c *client, claims *jwt.Claims) string {
+	now := s.now()
+	switch {
+	case claims.Issuer != c.id || claims.Subject != c.id:
+		return "iss and sub must be the client_id"
+	case len(claims.Audience) != 1 || claims.Audience[0] != s.opts.Issuer:
+		return "aud must be " + s.opts.Issuer
+	case claims.ID == "" || len(claims.ID) > 512:
+		return "jti is missing"
+	case claims.Expiry == nil:
+		return "exp is missing"
+	case claims.IssuedAt == nil:
+		return "iat is missing"
+	case !now.Before(claims.Expiry.Time().Add(assertionSkew)):
+		return "it has expired"
+	case claims.Expiry.Time().After(now.Add(maxAssertionLife)):
+		return "exp is too far away"
+	case claims.IssuedAt.Time().After(now.Add(assertionSkew)) || claims.IssuedAt.Time().Before(now.Add(-maxAssertionAge)):
+		return "iat is not the present time"
+	case claims.NotBefore != nil && claims.NotBefore.Time().After(now.Add(assertionSkew)):
+		return "nbf is in the future"
+	}
+	return ""
+}
+
+// key finds a key of the client by its id and algorithm.
+func (c *client) key(id, algorithm string) (*jose.JSONWebKey, clientKey, bool) {
+	i := slices.IndexFunc(c.keys, func(k jose.JSONWebKey) bool {
+		return id != "" && k.KeyID == id && (k.Algorithm == "" || k.Algorithm == algorithm)
+	})
+	if i < 0 {
+		return nil, clientKey{}, false
+	}
+	sum, err := c.keys[i].Thumbprint(crypto.SHA256)
+	if err != nil {
+		return nil, clientKey{}, false
+	}
+	return &c.keys[i], clientKey{id, algorithm, base64.RawURLEncoding.EncodeToString(sum)}, true
+}
+
+// has tells whether the client still has the key that a session was begun with. Public clients have none, and stay public.
+func (c *client) has(k clientKey) bool {
+	if k == (clientKey{}) {
+		return !c.confidential()
+	}
+	_, now, ok := c.key(k.ID, k.Algorithm)
+	return c.confidential() && ok && now == k
+}

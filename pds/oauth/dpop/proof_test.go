@@ -1,0 +1,67 @@
+package dpop
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"testing"
+	"time"
+)
+
+type signer struct {
+	key  *ecdsa.PrivateKey
+	head string
+}
+
+func newSigner(t testing.TB) *signer {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b64 := base64.RawURLEncoding
+	pub, err := key.PublicKey.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	head := fmt.Sprintf(`{"typ":"dpop+jwt","alg":"ES256","jwk":{"kty":"EC","crv":"P-256","x":%q,"y":%q}}`,
+		b64.EncodeToString(pub[1:33]), b64.EncodeToString(pub[33:]))
+	return &signer{key, b64.EncodeToString([]byte(head))}
+}
+
+func (s *signer) proof(claims map[string]any) string {
+	raw, _ := json.Marshal(claims)
+	input := s.head + "." + base64.RawURLEncoding.EncodeToString(raw)
+	sum := sha256.Sum256([]byte(input))
+	r, t, _ := ecdsa.Sign(rand.Reader, s.key, sum[:])
+	sig := make([]byte, 64)
+	r.FillBytes(sig[:32])
+	t.FillBytes(sig[32:])
+	return input + "." + base64.RawURLEncoding.EncodeToString(sig)
+}
+
+func BenchmarkVerify(b *testing.B) {
+	v, s := New([]byte("secret"), nil), newSigner(b)
+	r := Request{Method: "POST", URL: "https://pds.example.com/xrpc/com.atproto.repo.createRecord", Token: "token-of-some-length-token-of-some-length"}
+	sum := sha256.Sum256([]byte(r.Token))
+	ath := base64.RawURLEncoding.EncodeToString(sum[:])
+	i := 0
+	var proofs []string
+	for range 2000 {
+		i++
+		proofs = append(proofs, s.proof(map[string]any{"jti": fmt.Sprint("id-", i), "htm": r.Method, "htu": r.URL, "iat": time.Now().Unix(), "nonce": v.Nonce(), "ath": ath}))
+	}
+	i = 0
+	for b.Loop() {
+		if i%len(proofs) == 0 {
+			v.used = usedProofs{}
+		}
+		if _, err := v.Verify(proofs[i%len(proofs)], r); err != nil {
+			b.Fatal(err)
+		}
+		i++
+	}
+}

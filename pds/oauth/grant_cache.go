@@ -1,0 +1,32 @@
+package oauth
+
+import (
+	"sync"
+
+	"perch/pds/oauth/scope"
+)
+
+const maxGrants = 2000
+
+// grantCache keeps what scopes mean. Sessions of one app mostly have the same. The zero value is ready for use.
+type grantCache struct {
+	mu     sync.RWMutex
+	grants map[string]*scope.Grant // guarded by mu
+}
+
+func (c *grantCache) get(scopes string) *scope.Grant {
+	c.mu.RLock()
+	g := c.grants[scopes]
+	c.mu.RUnlock()
+	if g != nil {
+		return g
+	}
+	g = scope.NewGrant(splitScopes(scopes))
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.grants == nil || len(c.grants) >= maxGrants {
+		c.grants = make(map[string]*scope.Grant)
+	}
+	c.grants[scopes] = g
+	return g
+}

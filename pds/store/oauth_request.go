@@ -1,0 +1,132 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// ErrChallengeUsed says that another request came with the same code challenge.
+var ErrChallengeUsed = errors.New("the code challenge was used before")
+
+// OAuthRequest is an authorization request that an app has pushed, and later the code that it became.
+type OAuthRequest struct {
+	ID        []byte // SHA-256 of what stands at the end of the request_uri
+	ClientID  string
+	Challenge []byte    // SHA-256 of the code challenge
+	Data      string    // JSON of pds/oauth; "" once it is over
+	Device    string    // that opened it; "" before
+	Code      []byte    // SHA-256 of the code; nil before it was granted
+	Account   AccountID // that granted it
+	Session   string    // what the code was traded for; "" before
+	ExpiresAt time.Time
+	ForgetAt  time.Time
+}
+
+const oauthRequestColumns = `id, client_id, challenge, data, device, code, account, session, expires_at, forget_at`
+
+func scanOAuthRequest(r row) (OAuthRequest, error) {
+	var q OAuthRequest
+	var device, session sql.NullString
+	var account sql.NullInt64
+	var expires, forget int64
+	if err := r.Scan(&q.ID, &q.ClientID, &q.Challenge, &q.Data, &device, &q.Code, &account, &session, &expires, &forget); err != nil {
+		return OAuthRequest{}, fmt.Errorf("authorization request: %w", err)
+	}
+	q.Device, q.Session, q.Account = device.String, session.String, AccountID(account.Int64)
+	q.ExpiresAt, q.ForgetAt = fromMicros(expires), fromMicros(forget)
+	return q, nil
+}
+
+// CreateOAuthRequest inserts a request. The error is ErrChallengeUsed.
+func (tx *Tx) CreateOAuthRequest(ctx context.Context, q OAuthRequest) error {
+	var taken int
+	err := tx.queryRow(ctx, `SELECT 1 FROM oauth_request WHERE challenge = ?`, q.Challenge).Scan(&taken)
+	if err == nil {
+		return ErrChallengeUsed
+	}
+	if !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	_, err = tx.exec(ctx, `INSERT INTO oauth_request (id, client_id, challenge, data, expires_at, forget_at) VALUES (?, ?, ?, ?, ?, ?)`,
+		q.ID, q.ClientID, q.Challenge, q.Data, micros(q.ExpiresAt), micros(q.ForgetAt))
+	return err
+}
+
+// OAuthRequest returns a request by its id, or ErrNotFound.
+func (tx *Tx) OAuthRequest(ctx context.Context, id []byte) (OAuthRequest, error) {
+	return scanOAuthRequest(tx.queryRow(ctx, `SELECT `+oauthRequestColumns+` FROM oauth_request WHERE id = ?`, id))
+}
+
+// OAuthRequest returns a request by its id, or ErrNotFound.
+func (s *Store) OAuthRequest(ctx context.Context, id []byte) (OAuthRequest, error) {
+	return scanOAuthRequest(s.read.queryRow(ctx, `SELECT `+oauthRequestColumns+` FROM oauth_request WHERE id = ?`, id))
+}
+
+// OAuthCode returns the request that became the code, or ErrNotFound.
+func (tx *Tx) OAuthCode(ctx context.Context, code []byte) (OAuthRequest, error) {
+	return scanOAuthRequest(tx.queryRow(ctx, `SELECT `+oauthRequestColumns+` FROM oauth_request WHERE code = ?`, code))
+}
+
+// UpdateOAuthRequest writes what changes in the life of a request.
+func (tx *Tx) UpdateOAuthRequest(ctx context.Context, q OAuthRequest) error {
+	var account any
+	if q.Account != 0 {
+		account = q.Account
+	}
+	_, err := tx.exec(ctx, `UPDATE oauth_request SET data = ?, device = ?, code = ?, account = ?, session = ?, expires_at = ?, forget_at = ? WHERE id = ?`,
+		q.Data, nullString(q.Device), q.Code, account, nullString(q.Session), micros(q.ExpiresAt), micros(q.ForgetAt), q.ID)
+	return err
+}
+
+// OAuthLexicon is a permission set as its author published it.
+type OAuthLexicon struct {
+	NSID      string
+	Lexicon   []byte
+	FetchedAt time.Time
+	TriedAt   time.Time
+}
+
+// OAuthLexicon returns the stored permission set of the name, or ErrNotFound.
+func (s *Store) OAuthLexicon(ctx context.Context, nsid string) (OAuthLexicon, error) {
+	l := OAuthLexicon{NSID: nsid}
+	var fetched, tried int64
+	err := s.read.queryRow(ctx, `SELECT lexicon, fetched_at, tried_at FROM oauth_lexicon WHERE nsid = ?`, nsid).Scan(&l.Lexicon, &fetched, &tried)
+	l.FetchedAt, l.TriedAt = fromMicros(fetched), fromMicros(tried)
+	return l, err
+}
+
+// PutOAuthLexicon stores a permission set, over an older one.
+func (tx *Tx) PutOAuthLexicon(ctx context.Context, l OAuthLexicon) error {
+	_, err := tx.exec(ctx, `INSERT INTO oauth_lexicon (nsid, lexicon, fetched_at, tried_at) VALUES (?, ?, ?, ?)
+		ON CONFLICT (nsid) DO UPDATE SET lexicon = excluded.lexicon, fetched_at = excluded.fetched_at, tried_at = excluded.tried_at`,
+		l.NSID, string(l.Lexicon), micros(l.FetchedAt), micros(l.TriedAt))
+	return err
+}
+
+// TriedOAuthLexicon notes that a stored permission set was asked for again, in vain.
+func (tx *Tx) TriedOAuthLexicon(ctx context.Context, nsid string, at time.Time) error {
+	_, err := tx.exec(ctx, `UPDATE oauth_lexicon SET tried_at = ? WHERE nsid = ?`, micros(at), nsid)
+	return err
+}
+
+// OAuthConsent returns the scopes that the account has granted the client, "" if none.
+func (s *Store) OAuthConsent(ctx context.Context, acct AccountID, clientID string) (scope string, err error) {
+	err = s.read.queryRow(ctx, `SELECT scope FROM oauth_consent WHERE account = ? AND client_id = ?`, acct, clientID).Scan(&scope)
+	return scope, absent(err)
+}
+
+// PutOAuthConsent remembers what the account has granted the client.
+func (tx *Tx) PutOAuthConsent(ctx context.Context, acct AccountID, clientID, scope string, at time.Time) error {
+	_, err := tx.exec(ctx, `INSERT INTO oauth_consent (account, client_id, scope, updated_at) VALUES (?, ?, ?, ?)
+		ON CONFLICT (account, client_id) DO UPDATE SET scope = excluded.scope, updated_at = excluded.updated_at`, acct, clientID, scope, micros(at))
+	return err
+}
+
+// DeleteOAuthConsent forgets what the account has granted the client.
+func (tx *Tx) DeleteOAuthConsent(ctx context.Context, acct AccountID, clientID string) error {
+	_, err := tx.exec(ctx, `DELETE FROM oauth_consent WHERE account = ? AND client_id = ?`, acct, clientID)
+	return err
+}
