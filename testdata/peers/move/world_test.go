@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -28,13 +27,14 @@ import (
 	"perch/identity/plc"
 	"perch/testdata/peers/bench/server"
 	"perch/testdata/peers/bench/wire"
+	"perch/testdata/peers/mailbox"
 )
 
 // world is an old host, a Perch that fetches accounts from it, and a PLC directory, with something between all of them that can spoil requests.
 type world struct {
 	t         *testing.T
 	bin       string
-	mail      *mailbox
+	mail      *mailbox.Mailbox
 	directory string   // the PLC directory itself
 	toPLC     *between // as the new host sees it
 
@@ -62,7 +62,7 @@ func newWorld(t *testing.T, oldKind string) *world {
 	t.Cleanup(func() { directory.Close() })
 	plcServer := httptest.NewServer(directory)
 	t.Cleanup(plcServer.Close)
-	w := &world{t: t, bin: bin, mail: openMailbox(t), directory: plcServer.URL}
+	w := &world{t: t, bin: bin, mail: mailbox.Open(t), directory: plcServer.URL}
 	w.toPLC = standBetween(t, w.directory)
 	w.old = w.open(oldKind, filepath.Join(dir, "old"), w.directory, 1)
 	w.here = w.open("perch", filepath.Join(dir, "here"), w.toPLC.URL, 2)
@@ -82,7 +82,7 @@ func (w *world) open(kind, data, plcURL string, key int) *host {
 	h := &host{rotation: strings.Repeat(strconv.Itoa(key), 64)}
 	spec.Env = append(spec.Env,
 		"PDS_HOSTNAME=localhost", "PDS_SERVICE_DID=did:web:localhost%3A"+strconv.Itoa(port), "PDS_DEV_MODE=true",
-		"PDS_EMAIL_SMTP_URL="+w.mail.smtp, "PDS_EMAIL_FROM_ADDRESS=pds@example.com",
+		"PDS_EMAIL_SMTP_URL="+w.mail.SMTP, "PDS_EMAIL_FROM_ADDRESS=pds@example.com",
 		"PDS_PLC_ROTATION_KEY_K256_PRIVATE_KEY_HEX="+h.rotation,
 	)
 	h.spec = spec
@@ -228,7 +228,7 @@ func (m *mover) lead(revive func()) {
 
 // enterCode enters the code of the mail, and asks for another when that does not do.
 func (m *mover) enterCode() error {
-	code := m.mail.code(m.name+"@example.com", 2*time.Second)
+	code := m.mail.Code(m.name+"@example.com", 2*time.Second)
 	if code == "" {
 		_, err := m.ask("resend", nil)
 		return err
@@ -347,40 +347,4 @@ func parseEvent(t *testing.T, frame []byte) (kind, did string) {
 		kind += " " + status
 	}
 	return kind, did
-}
-
-// try is send for those who can bear a refusal.
-func (c *caller) try(path string, in any) (out map[string]any, err error) {
-	body, err := json.Marshal(in)
-	if err != nil {
-		return nil, err
-	}
-	req, err := http.NewRequestWithContext(c.t.Context(), http.MethodPost, c.origin+path, bytes.NewReader(body))
-	if err != nil {
-		return nil, err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	req.SetBasicAuth("admin", "admin")
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	defer res.Body.Close()
-	answer, err := io.ReadAll(res.Body)
-	if err != nil {
-		return nil, err
-	}
-	if res.StatusCode != http.StatusOK {
-		return nil, &refusal{res.Status, string(answer)}
-	}
-	return out, json.Unmarshal(answer, &out)
-}
-
-type refusal struct{ status, text string }
-
-func (r *refusal) Error() string { return r.status + ": " + r.text }
-
-func isRefusal(err error) bool {
-	_, ok := err.(*refusal)
-	return ok
 }

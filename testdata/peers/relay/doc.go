@@ -2,6 +2,8 @@
 // server and a restart of the relay, and wants every commit to arrive, in order, with nothing to complain about. Beside it
 // a follower runs indigo's own verification of commits on every event, and goat reads the stream once more. It holds tests only.
 //
+// Other tests give accounts new signing keys while they write, and move accounts between servers, with the same relay.
+//
 // The stock programs refuse loopback addresses, so the tests run in a network namespace of their own, where public-looking
 // addresses and names are this machine: plc.directory, bsky.network (the relay) and alpha-pds.net (the server), with TLS.
 // Everything in it ends with the test. It needs root, or user namespaces.
@@ -12,5 +14,6 @@
 //	PERCH_RELAY_WORKERS   how many write at once (8)
 //	PERCH_RELAY_SEED      what the load depends on (1)
 //	PERCH_RELAY_TARGET    "reference" runs the same against the reference PDS
+//	PERCH_MOVE_RECORDS    records of an account that moves (300), PERCH_MOVE_FOLLOWS of them follows (100); PERCH_MOVE_BLOBS blobs (12)
 //	PERCH_RELAY_KEEP      a folder that takes the logs and the data, and is kept
 package relay

@@ -17,6 +17,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -26,7 +27,7 @@ import (
 type front struct {
 	routes    map[string]*httputil.ReverseProxy
 	crawls    atomic.Int64 // requestCrawl calls from the server itself that the relay took
-	followers atomic.Int64 // websockets ever opened to the server's firehose
+	followers sync.Map     // host name to *atomic.Int64: websockets ever opened to its firehose
 }
 
 // startFront listens on the public address; routes are host name -> local port. It writes the CA's certificate to caFile.
@@ -73,9 +74,18 @@ func (f *front) count(res *http.Response) error {
 	case strings.HasSuffix(path, "sync.requestCrawl") && res.StatusCode == http.StatusOK:
 		f.crawls.Add(1)
 	case strings.HasSuffix(path, "sync.subscribeRepos") && res.StatusCode == http.StatusSwitchingProtocols:
-		f.followers.Add(1)
+		n, _ := f.followers.LoadOrStore(res.Request.Host, &atomic.Int64{})
+		n.(*atomic.Int64).Add(1)
 	}
 	return nil
+}
+
+func (f *front) followersOf(name string) int64 {
+	n, ok := f.followers.Load(name)
+	if !ok {
+		return 0
+	}
+	return n.(*atomic.Int64).Load()
 }
 
 func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {

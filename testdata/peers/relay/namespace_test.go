@@ -16,8 +16,15 @@ const (
 	pdsName       = "alpha-pds.net"
 	plcName       = "plc.directory"
 	relayName     = "bsky.network"
+	ownName       = "mover-own.net" // domain of those who have handles of their own
 	insideEnv     = "PERCH_RELAY_INSIDE"
 )
+
+// ownUsers have handles under ownName.
+var ownUsers = []string{"calls", "job"}
+
+// hostNames are servers that accounts move between; pdsName is the first.
+var hostNames = []string{pdsName, "beta-pds.net", "gamma-pds.net", "delta-pds.net"}
 
 // enterScript makes the namespace a small internet and goes on as the test.
 const enterScript = `set -e
@@ -73,7 +80,11 @@ func enter() (int, error) {
 // writeNames writes the files that stand in for the machine's own in /etc. No DNS server answers.
 func writeNames(dir string) error {
 	var hosts strings.Builder
-	fmt.Fprintf(&hosts, "127.0.0.1 localhost\n::1 localhost\n%s %s %s %s\n", publicAddress, pdsName, plcName, relayName)
+	names := append([]string{plcName, relayName}, hostNames...)
+	for _, user := range ownUsers {
+		names = append(names, user+"."+ownName)
+	}
+	fmt.Fprintf(&hosts, "127.0.0.1 localhost\n::1 localhost\n%s %s\n", publicAddress, strings.Join(names, " "))
 	if err := os.WriteFile(filepath.Join(dir, "hosts"), []byte(hosts.String()), 0o644); err != nil {
 		return err
 	}

@@ -41,7 +41,7 @@ func TestRelayFollows(t *testing.T) {
 	seed := setting(t, "PERCH_RELAY_SEED", 1)
 
 	w := newWorld(t)
-	w.crawl(t)
+	w.crawl(t, pdsName)
 	direct := follow(t, localAddress(pdsPort), newHistory(w.directory()), fromNow)
 	relayed := follow(t, localAddress(relayPort), newHistory(nil), fromNow)
 	waitFor(t, "both followers", func() bool { return direct.live() && relayed.live() })

@@ -43,13 +43,25 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
+	w := newInternet(t, map[string]int{plcName: plcPort, pdsName: pdsPort, relayName: relayPort})
+	w.pdsSpec = w.pdsTarget(t)
+	var err error
+	w.pds, err = start(w.pdsSpec)
+	must(t, err)
+	must(t, w.startRelay())
+	return w
+}
+
+// newInternet is a world without servers but the PLC directory. names lead to local ports.
+func newInternet(t *testing.T, names map[string]int) *world {
+	t.Helper()
 	peers, err := server.PeersDir()
 	if err != nil {
 		t.Fatal(err)
 	}
 	w := &world{dir: runDir(t), peers: peers}
 	caFile := filepath.Join(w.dir, "ca.pem")
-	w.front = startFront(t, map[string]int{plcName: plcPort, pdsName: pdsPort, relayName: relayPort}, caFile)
+	w.front = startFront(t, names, caFile)
 	w.ca = []string{"SSL_CERT_FILE=" + caFile, "SSL_CERT_DIR=/nonexistent", "NODE_EXTRA_CA_CERTS=" + caFile}
 
 	t.Cleanup(func() {
@@ -61,10 +73,6 @@ func newWorld(t *testing.T) *world {
 	})
 	w.plc, err = start(server.PLC(peers, filepath.Join(w.dir, "plc"), plcPort))
 	must(t, err)
-	w.pdsSpec = w.pdsTarget(t)
-	w.pds, err = start(w.pdsSpec)
-	must(t, err)
-	must(t, w.startRelay())
 	return w
 }
 
@@ -89,22 +97,26 @@ func start(spec server.Spec) (*server.Process, error) {
 // pdsTarget says how to start the server under test, as in production.
 func (w *world) pdsTarget(t *testing.T) server.Spec {
 	t.Helper()
-	data := filepath.Join(w.dir, "pds")
+	return w.hostSpec(t, os.Getenv("PERCH_RELAY_TARGET"), pdsName, pdsPort)
+}
+
+// hostSpec says how to start a server under a name: "reference", or Perch.
+func (w *world) hostSpec(t *testing.T, kind, name string, port int) server.Spec {
+	t.Helper()
+	data := filepath.Join(w.dir, strings.TrimSuffix(name, ".net"))
 	plcURL := "https://" + plcName
 	var spec server.Spec
-	if os.Getenv("PERCH_RELAY_TARGET") == "reference" {
-		spec = server.Reference(w.peers, data, pdsPort, plcURL)
+	if kind == "reference" {
+		spec = server.Reference(w.peers, data, port, plcURL)
 	} else {
 		bin, err := server.BuildPerch(w.dir)
-		if err != nil {
-			t.Fatal(err)
-		}
-		spec = server.Perch(bin, data, pdsPort, plcURL)
+		must(t, err)
+		spec = server.Perch(bin, data, port, plcURL)
 	}
 	spec.Env = append(spec.Env,
-		"PDS_HOSTNAME="+pdsName,
-		"PDS_SERVICE_DID=did:web:"+pdsName,
-		"PDS_SERVICE_HANDLE_DOMAINS=."+pdsName,
+		"PDS_HOSTNAME="+name,
+		"PDS_SERVICE_DID=did:web:"+name,
+		"PDS_SERVICE_HANDLE_DOMAINS=."+name,
 		"PDS_DISABLE_SSRF_PROTECTION=false",
 		"PDS_CRAWLERS=https://"+relayName,
 	)
@@ -130,7 +142,7 @@ func (w *world) startRelay() (err error) {
 			"RELAY_PLC_HOST=https://" + plcName,
 			"RELAY_ADMIN_PASSWORD=admin",
 			"RELAY_IDENT_CACHE_SIZE=10000",
-			"RELAY_TRUSTED_DOMAINS=" + pdsName, // only lifts its limits of events per second
+			"RELAY_TRUSTED_DOMAINS=" + strings.Join(hostNames, ","), // only lifts its limits of events per second
 			"RELAY_LOG_LEVEL=info",
 		}, w.ca...),
 		Dir:  data,
@@ -145,9 +157,9 @@ func (w *world) relayLogFile(run int) string {
 }
 
 // crawl makes the relay follow the server, and waits until it does. A relay reads a new host from now on, so this comes first.
-func (w *world) crawl(t *testing.T) {
+func (w *world) crawl(t *testing.T, name string) {
 	t.Helper()
-	body := strings.NewReader(`{"hostname":"https://` + pdsName + `"}`)
+	body := strings.NewReader(`{"hostname":"https://` + name + `"}`)
 	req, err := http.NewRequest("POST", "http://"+localAddress(relayPort)+"/admin/pds/requestCrawl", body)
 	if err != nil {
 		t.Fatal(err)
@@ -159,11 +171,12 @@ func (w *world) crawl(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer res.Body.Close()
-	if res.StatusCode != http.StatusOK {
-		b, _ := io.ReadAll(res.Body)
+	b, err := io.ReadAll(res.Body)
+	must(t, err)
+	if res.StatusCode != http.StatusOK && !strings.Contains(string(b), "already subscribed") && !strings.Contains(string(b), "duplicated key") { // Perch asks for it, too
 		t.Fatalf("the relay does not crawl: %s: %s\n%s", res.Status, b, w.relay.LogTail())
 	}
-	waitFor(t, "the relay to follow the server", func() bool { return w.front.followers.Load() > 0 })
+	waitFor(t, "the relay to follow the server", func() bool { return w.front.followersOf(name) > 0 })
 }
 
 // restartPDS ends the server with SIGTERM and starts it on the same data.

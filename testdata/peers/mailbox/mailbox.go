@@ -1,4 +1,5 @@
-package move
+// Package mailbox is an SMTP server for programs of any language that have to read the codes in mails.
+package mailbox
 
 import (
 	"bufio"
@@ -13,24 +14,27 @@ import (
 	"time"
 )
 
-// mailbox is an SMTP server that keeps what it is sent, and hands it out over HTTP: GET /ADDRESS is the newest message to it, once.
-type mailbox struct {
-	smtp string // URL
-	http string // URL
+// Mailbox is an SMTP server that keeps what it is sent, and hands it out over HTTP: GET /ADDRESS is the newest message to it, once.
+type Mailbox struct {
+	SMTP string // URL
+	HTTP string // URL
 
 	mu   sync.Mutex
 	mail map[string][]string // guarded by mu; by recipient
 }
 
-func openMailbox(t *testing.T) *mailbox {
+// Open starts one for the time of a test.
+func Open(t testing.TB) *Mailbox {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
+	if err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() { ln.Close() })
-	m := &mailbox{smtp: "smtp://" + ln.Addr().String(), mail: make(map[string][]string)}
+	m := &Mailbox{SMTP: "smtp://" + ln.Addr().String(), mail: make(map[string][]string)}
 	web := httptest.NewServer(http.HandlerFunc(m.serve))
 	t.Cleanup(web.Close)
-	m.http = web.URL
+	m.HTTP = web.URL
 	go func() {
 		for {
 			conn, err := ln.Accept()
@@ -43,7 +47,7 @@ func openMailbox(t *testing.T) *mailbox {
 	return m
 }
 
-func (m *mailbox) serve(w http.ResponseWriter, r *http.Request) {
+func (m *Mailbox) serve(w http.ResponseWriter, r *http.Request) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	to := strings.ToLower(strings.TrimPrefix(r.URL.Path, "/"))
@@ -57,7 +61,7 @@ func (m *mailbox) serve(w http.ResponseWriter, r *http.Request) {
 }
 
 // receive speaks as much SMTP as it takes.
-func (m *mailbox) receive(conn net.Conn) {
+func (m *Mailbox) receive(conn net.Conn) {
 	defer conn.Close()
 	r := bufio.NewReader(conn)
 	var to []string
@@ -98,7 +102,7 @@ func data(r *bufio.Reader) string {
 	}
 }
 
-func (m *mailbox) keep(to []string, text string) {
+func (m *Mailbox) keep(to []string, text string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, address := range to {
@@ -108,8 +112,8 @@ func (m *mailbox) keep(to []string, text string) {
 
 var codePattern = regexp.MustCompile(`\b[A-Z2-7]{5}-[A-Z2-7]{5}\b`)
 
-// code waits for a mail to an address and returns the code in it; "" when none comes.
-func (m *mailbox) code(address string, patience time.Duration) string {
+// Code waits for a mail to an address and returns the code in it; "" when none comes.
+func (m *Mailbox) Code(address string, patience time.Duration) string {
 	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		m.mu.Lock()
 		all := m.mail[address]
