@@ -337,3 +337,49 @@ var deceived = map[string]bool{
 	"com.atproto.sync.getRepo": true, "com.atproto.sync.getBlob": true, "com.atproto.sync.getLatestCommit": true,
 	"app.bsky.actor.getPreferences": true, "com.atproto.server.checkAccountStatus": true,
 }
+
+// Somebody moves here, leaves again with the standard calls, and comes back: the account that is here is taken up. Giving up leaves it as it was.
+func TestMigrateComesBack(t *testing.T) {
+	m := startMoving(t, nil)
+	m.mustBegin()
+	m.untilNeeds(migrate.NeedsCode)
+	m.mustConfirm()
+	m.wantMoved()
+	there := m.there()
+	m.old.importCAR(there.exportCAR()).ok()
+	there.takeDID(m.old)
+	m.old.activate()
+	again := MigrateRequest{Action: MigrateBegin, Password: m.password, NewPassword: "third-password"}
+	if _, err := m.ask(again); err == nil || !strings.Contains(err.Error(), "deactivate") {
+		t.Errorf("while it is active here: %v", err)
+	}
+	there.deactivate()
+	m.old.createPost("back at the old host")
+	if _, err := m.ask(again); err != nil {
+		t.Fatal(err)
+	}
+	m.untilNeeds(migrate.NeedsCode)
+	if _, err := m.ask(MigrateRequest{Action: MigrateAbandon}); err != nil {
+		t.Fatal(err)
+	}
+	m.until0(func() bool {
+		_, err := m.to.srv.store.Migration(t.Context(), syntax.DID(m.old.did))
+		return errors.Is(err, store.ErrNotFound)
+	})
+	if there.account().Status() != store.StatusDeactivated || !m.old.account().Active() {
+		t.Errorf("given up: %q here, %q there", there.account().Status(), m.old.account().Status())
+	}
+	if _, err := m.ask(again); err != nil {
+		t.Fatal(err)
+	}
+	m.untilNeeds(migrate.NeedsCode)
+	there.wantEvents(t, func() {
+		m.mustConfirm()
+		m.untilDone()
+	}, "account active", "identity", "sync")
+	if st := m.untilDone(); st.Report.Records != 24 || st.Report.Blobs != 10 || len(st.Report.Notes) != 0 {
+		t.Errorf("%+v", st.Report)
+	}
+	signIn(&client{network: m.to, t: t, did: m.old.did}, m.old.did, "third-password").ok()
+	there.check()
+}

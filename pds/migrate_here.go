@@ -68,20 +68,20 @@ func (h migrationHere) OwnHandle(handle syntax.Handle) bool {
 
 // Create makes the account as createMovingAccount does. The operator has begun the move, so no invite code is asked for; and the account is not given up after
 // some days, because the move itself knows when it is.
-func (h migrationHere) Create(ctx context.Context, in migrate.NewAccount, hook func(*store.Tx, store.AccountID) error) error {
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "/", nil)
-	if err != nil {
+func (h migrationHere) Create(
+	ctx context.Context, in migrate.NewAccount, hook func(tx *store.Tx, acct store.AccountID, existed bool) error,
+) error {
+	if err := h.checkServiceToken(ctx, in); err != nil {
 		return err
 	}
-	r.Header.Set("Authorization", "Bearer "+in.ServiceToken)
-	shown, err := h.auth.Service(createAccountNSID)(ctx, r)
-	if err != nil {
-		return fmt.Errorf("the old host's token for the account: %w", err)
-	}
-	if p := auth.From(shown); p.Kind != auth.Service || p.DID != in.DID {
-		return fmt.Errorf("the old host's token is for %s, not for %s", p.DID, in.DID)
-	}
 	if err := h.checkMovingDID(ctx, in.DID); err != nil {
+		return err
+	}
+	acct, err := h.store.AccountByDID(ctx, in.DID)
+	if err == nil && acct.DeletedAt.IsZero() {
+		return h.takeUp(ctx, acct, in, hook)
+	}
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return err
 	}
 	key, err := h.accounts.ReserveSigningKey(in.DID)
@@ -95,8 +95,64 @@ func (h migrationHere) Create(ctx context.Context, in migrate.NewAccount, hook f
 		return err
 	}
 	defer res.Release()
-	_, err = h.storeAccountWith(ctx, res, in.DID, hook)
+	_, err = h.storeAccountWith(ctx, res, in.DID, func(tx *store.Tx, id store.AccountID) error { return hook(tx, id, false) })
 	return err
+}
+
+// checkServiceToken sees that the DID's own key has signed the token.
+func (h migrationHere) checkServiceToken(ctx context.Context, in migrate.NewAccount) error {
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "/", nil)
+	if err != nil {
+		return err
+	}
+	r.Header.Set("Authorization", "Bearer "+in.ServiceToken)
+	shown, err := h.auth.Service(createAccountNSID, auth.Deactivated)(ctx, r)
+	if err != nil {
+		return fmt.Errorf("the old host's token for the account: %w", err)
+	}
+	if p := auth.From(shown); p.Kind != auth.Service || p.DID != in.DID {
+		return fmt.Errorf("the old host's token is for %s, not for %s", p.DID, in.DID)
+	}
+	return nil
+}
+
+// takeUp has somebody come back who has left this server, or who began to move here with the standard calls. Handle, address and password become those of the
+// move; what is here of the repository is replaced by what comes.
+func (h migrationHere) takeUp(
+	ctx context.Context, acct *store.Account, in migrate.NewAccount, hook func(tx *store.Tx, acct store.AccountID, existed bool) error,
+) error {
+	if acct.DeactivatedAt.IsZero() {
+		return store.ErrActive
+	}
+	handle, release, err := h.accounts.HoldHandle(ctx, acct, in.Handle, true)
+	if err != nil {
+		return err
+	}
+	defer release()
+	if err := h.accounts.SetPassword(ctx, acct.ID, in.Password, true); err != nil {
+		return err
+	}
+	if err := h.accounts.SetEmail(ctx, acct.ID, in.Email); err != nil {
+		return err
+	}
+	if err := h.accounts.SetHandle(ctx, acct.ID, handle, nil); err != nil {
+		return err
+	}
+	return h.store.Update(ctx, func(tx *store.Tx) error {
+		now, err := tx.AccountByID(ctx, acct.ID)
+		switch {
+		case err != nil:
+			return err
+		case !now.DeletedAt.IsZero():
+			return store.ErrNotFound
+		case now.DeactivatedAt.IsZero():
+			return store.ErrActive
+		}
+		if err := tx.SetDeactivated(ctx, acct.ID, now.DeactivatedAt, time.Time{}); err != nil {
+			return err
+		}
+		return hook(tx, acct.ID, true)
+	})
 }
 
 func (h migrationHere) Import(ctx context.Context, id store.AccountID, car io.Reader) (migrate.Imported, error) {

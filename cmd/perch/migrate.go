@@ -111,7 +111,7 @@ func (m *mover) abandon(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintln(m.p.stdout, "given up: the account and its data here are deleted, and nothing has changed at the old server")
+	fmt.Fprintln(m.p.stdout, "given up: the account and its data here are deleted, unless it was here before, and nothing has changed at the old server")
 	return nil
 }
 

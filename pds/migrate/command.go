@@ -185,8 +185,8 @@ func (m *Manager) create(ctx context.Context, mv *move, h *host, in Begin) error
 	}
 	mv.Handle = syntax.Handle(strings.ToLower(in.Handle))
 	acct := NewAccount{DID: mv.DID, Handle: in.Handle, Email: in.Email, Password: in.NewPassword, ServiceToken: out.Token}
-	err := m.opts.Here.Create(ctx, acct, func(tx *store.Tx, id store.AccountID) error {
-		mv.Account, mv.State = id, StateRepo
+	err := m.opts.Here.Create(ctx, acct, func(tx *store.Tx, id store.AccountID, existed bool) error {
+		mv.Account, mv.State, mv.Existed = id, StateRepo, existed
 		return m.saveIn(ctx, tx, mv)
 	})
 	if err != nil {
@@ -367,7 +367,7 @@ func (m *Manager) Again(ctx context.Context, did syntax.DID) (*Status, error) {
 	})
 }
 
-// Abandon gives a move up: account and data here are deleted, the session at the old host is ended. The error is ErrChanged when the DID may have been changed,
+// Abandon gives a move up: account and data here are deleted, unless the account was here before, and the session at the old host is ended. The error is ErrChanged when the DID may have been changed,
 // by the move or by its owner, who can do all steps with the standard calls too.
 func (m *Manager) Abandon(ctx context.Context, did syntax.DID) (*Status, error) {
 	changed := false

@@ -67,8 +67,8 @@ type Here interface {
 	ServiceDID() syntax.DID
 	// OwnHandle tells handles under this server's own domains.
 	OwnHandle(syntax.Handle) bool
-	// Create makes a deactivated account, and runs hook in the same transaction.
-	Create(ctx context.Context, in NewAccount, hook func(*store.Tx, store.AccountID) error) error
+	// Create makes a deactivated account, or takes up the one that has been here and is deactivated, and runs hook in the same transaction. existed says which.
+	Create(ctx context.Context, in NewAccount, hook func(tx *store.Tx, acct store.AccountID, existed bool) error) error
 	Import(ctx context.Context, acct store.AccountID, car io.Reader) (Imported, error)
 	// Facts: store.ErrNotFound when the account is gone.
 	Facts(ctx context.Context, acct store.AccountID) (Facts, error)

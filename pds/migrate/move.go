@@ -69,9 +69,10 @@ type move struct {
 	OldHandle string          `json:"oldHandle"`        // to sign in with
 	Host      string          `json:"host"`             // origin of the old one
 	Account   store.AccountID `json:"account,omitempty"`
-	Commit    string          `json:"commit,omitempty"` // of the old host, that was imported last
-	Data      string          `json:"data,omitempty"`   // root of its tree
-	Rounds    int             `json:"rounds,omitempty"` // how often the old host had something new
+	Existed   bool            `json:"existed,omitempty"` // the account was here before the move, deactivated
+	Commit    string          `json:"commit,omitempty"`  // of the old host, that was imported last
+	Data      string          `json:"data,omitempty"`    // root of its tree
+	Rounds    int             `json:"rounds,omitempty"`  // how often the old host had something new
 	Lost      []Lost          `json:"lost,omitempty"`
 	Operation *plc.Operation  `json:"operation,omitempty"` // signed by the old host
 	OwnKey    string          `json:"ownKey,omitempty"`    // did:key of the rotation key that will sign, so that no code needs to be mailed

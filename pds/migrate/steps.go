@@ -323,7 +323,7 @@ func (m *Manager) abandon(ctx context.Context, mv *move, h *host) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	if mv.Account != 0 {
+	if mv.Account != 0 && !mv.Existed {
 		if err := m.opts.Here.Delete(ctx, mv.Account); err != nil {
 			return err
 		}
