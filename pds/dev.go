@@ -87,6 +87,7 @@ func devConfig(opt DevOptions) *Config {
 	cfg.BindAddress = "127.0.0.1"
 	cfg.DevMode = true
 	cfg.InviteRequired = false
+	cfg.DIDWebAccounts = didWebEveryone
 	cfg.AdminPassword = devAdminPassword
 	cfg.PLCURL = "http://localhost:" + strconv.Itoa(opt.PLCPort)
 	cfg.DID = "did:web:localhost%3A" + strconv.Itoa(opt.Port)

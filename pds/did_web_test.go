@@ -216,6 +216,9 @@ func TestDIDWebMovesAway(t *testing.T) {
 	if got := n.at(t, "localhost", "/tls-check?domain=alice.test").status; got != http.StatusOK {
 		t.Errorf("tls-check: %d", got)
 	}
+	if got := n.at(t, "alice.test", "/.well-known/atproto-did"); string(got.body) != c.did {
+		t.Errorf("the name that the document claims resolves to %s", got.body)
+	}
 	var shown DIDWebAnswer
 	if err := json.Unmarshal(n.operate(t, DIDWebPath, DIDWebRequest{Action: DIDWebShow, Account: c.did}).body, &shown); err != nil || shown.PDS != "https://elsewhere.example" {
 		t.Errorf("%+v %v", shown, err)
@@ -273,4 +276,22 @@ func TestDIDWebComesBack(t *testing.T) {
 	back.createPost("back")
 	back.wantDocument("alice.test", n.srv.cfg.PublicURL(), back.account().SigningKeyDID)
 	back.check()
+}
+
+// With the database the row of a DID is lost. The operator makes the document say what it said, so that the archive can be imported.
+func TestDIDWebAfterALostDatabase(t *testing.T) {
+	n := startNetwork(t, everyoneMayHaveDIDWeb)
+	n.signUp(t, "bob")
+	key := newKeyPair(t).did
+	in := DIDWebRequest{Action: DIDWebPoint, Account: "did:web:alice.test", PDS: n.srv.cfg.PublicURL(), SigningKey: key, NewHandle: "alice.test"}
+	n.operate(t, DIDWebPath, in).ok()
+	c := &client{network: n, t: t, did: "did:web:alice.test"}
+	c.wantDocument("alice.test", n.srv.cfg.PublicURL(), key)
+	n.anonymous(t).post(createAccountNSID, map[string]any{"handle": "alice.test", "email": "m@example.com", "password": "some-password"}).fails(400, "InvalidRequest")
+	for _, did := range []string{"did:web:bob.test", "did:web:elsewhere.example.com", "did:web:" + n.srv.cfg.Hostname, string(n.srv.serviceDID)} {
+		in.Account = did
+		if a := n.operate(t, DIDWebPath, in); a.status != http.StatusBadRequest {
+			t.Errorf("%s: %d %s", did, a.status, a.body)
+		}
+	}
 }

@@ -40,16 +40,27 @@ func (s *Server) resolveHandle(ctx context.Context, p *handleParams) (*didOnly, 
 	return &didOnly{DID: did}, nil
 }
 
-// accountOfHandle finds the active account of this server with the handle, or store.ErrNotFound.
+// accountOfHandle finds the active account of this server with the handle, or store.ErrNotFound. The name of a did:web of ours that has moved away goes on being
+// its handle.
 func (s *Server) accountOfHandle(ctx context.Context, handle syntax.Handle) (syntax.DID, error) {
 	acct, err := s.store.AccountByHandle(ctx, handle)
+	if err == nil && acct.Active() {
+		return acct.DID, nil
+	}
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return "", err
+	}
+	if !s.ownWebHost(handle.Normalize().String()) {
+		return "", store.ErrNotFound
+	}
+	web, err := s.store.DIDWeb(ctx, handle.Normalize().String())
+	if err == nil && (web.PDS == "" || web.Handle.String() != web.Host) {
+		err = store.ErrNotFound
+	}
 	if err != nil {
 		return "", err
 	}
-	if !acct.Active() {
-		return "", store.ErrNotFound
-	}
-	return acct.DID, nil
+	return web.DID(), nil
 }
 
 type resolveDIDOutput struct {

@@ -3,6 +3,7 @@ package pds
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -94,8 +95,8 @@ type AlertsRequest struct {
 
 // Alert is such an operation.
 type Alert struct {
-	DID       syntax.DID    `json:"did"`
-	Handle    syntax.Handle `json:"handle"`
+	DID       syntax.DID    `json:"did,omitempty"`
+	Handle    syntax.Handle `json:"handle,omitempty"`
 	Operation string        `json:"operation"` // CID
 	Kind      string        `json:"kind"`
 	Signer    string        `json:"signer"`
@@ -161,6 +162,7 @@ type UndoAnswer struct {
 	Operation string        `json:"operation"`
 	Restored  string        `json:"restored"` // the operation that holds again
 	Signer    string        `json:"signer"`
+	Holder    string        `json:"holder"`
 	Above     []RotationKey `json:"above"` // keys that can undo it
 	MadeAt    time.Time     `json:"madeAt"`
 	UndoUntil time.Time     `json:"undoUntil"`
@@ -181,11 +183,15 @@ func (s *Server) operatorUndo(ctx context.Context, in *UndoRequest) (*UndoAnswer
 	if err != nil {
 		return nil, err
 	}
-	above, err := s.describeKeys(p.above)
+	keys, err := s.describeKeys(append(slices.Clone(p.above), p.signer))
+	if err != nil {
+		return nil, err
+	}
+	above, signer := keys[:len(p.above)], keys[len(p.above)]
 	return &UndoAnswer{
-		DID: acct.DID, Handle: acct.Handle, Operation: p.bad.CID.String(), Restored: p.good.CID.String(), Signer: p.signer, Above: above,
-		MadeAt: p.bad.CreatedAt, UndoUntil: p.until, Done: !in.DryRun,
-	}, err
+		DID: acct.DID, Handle: acct.Handle, Operation: p.bad.CID.String(), Restored: p.good.CID.String(), Signer: signer.Key, Holder: signer.Holder,
+		Above: above, MadeAt: p.bad.CreatedAt, UndoUntil: p.until, Done: !in.DryRun,
+	}, nil
 }
 
 // Actions of a DIDWebRequest.
@@ -210,7 +216,7 @@ type DIDWebRequest struct {
 // DIDWebAnswer is what the document names.
 type DIDWebAnswer struct {
 	DID        syntax.DID    `json:"did"`
-	Handle     syntax.Handle `json:"handle"`
+	Handle     syntax.Handle `json:"handle,omitempty"`
 	PDS        string        `json:"pds"`
 	SigningKey string        `json:"signingKey"`
 	Here       bool          `json:"here"`
@@ -221,6 +227,9 @@ func (s *Server) operatorDIDWeb(ctx context.Context, in *DIDWebRequest) (*DIDWeb
 		return s.operatorCreateDIDWeb(ctx, in)
 	}
 	web, err := s.findDIDWeb(ctx, in.Account)
+	if errors.Is(err, store.ErrNotFound) && in.Action == DIDWebPoint && s.ownWebHost(webHostOf(syntax.DID(in.Account))) {
+		web, err = &store.DIDWeb{Host: webHostOf(syntax.DID(in.Account))}, nil // lost with a database: whoever has the archive can bring it back
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -277,7 +286,8 @@ func (s *Server) pointDIDWeb(ctx context.Context, web *store.DIDWeb, in *DIDWebR
 	if next.Handle == "" {
 		next.Handle = web.Handle
 	}
-	if acct, err := s.store.AccountByDID(ctx, web.DID()); err == nil && next.Handle == "" {
+	acct, err := s.store.AccountByDID(ctx, web.DID())
+	if err == nil && next.Handle == "" {
 		next.Handle = acct.Handle
 	}
 	handle, handleErr := syntax.ParseHandle(next.Handle.String())
@@ -287,7 +297,7 @@ func (s *Server) pointDIDWeb(ctx context.Context, web *store.DIDWeb, in *DIDWebR
 		return xrpc.InvalidRequest("The signing key must be the did:key of a P-256 or K-256 key: the one that the other server has for the account")
 	case !s.goodOrigin(next.PDS):
 		return xrpc.InvalidRequest("The server must be an https origin, such as https://pds.example.com")
-	case next.PDS == s.cfg.PublicURL():
+	case next.PDS == s.cfg.PublicURL() && err == nil && acct.DeletedAt.IsZero():
 		return xrpc.InvalidRequest("This is the server itself; --back makes the document name it")
 	case handleErr != nil:
 		return xrpc.InvalidRequest("The account has no handle to name: give one with --handle")
@@ -313,6 +323,9 @@ func (s *Server) movePointer(ctx context.Context, next *store.DIDWeb) error {
 	}
 	if acct == nil && next.PDS == "" {
 		return xrpc.InvalidRequest("There is no account of %s here any more for the document to name", next.DID())
+	}
+	if other, err := s.store.AccountByHandle(ctx, syntax.Handle(next.Host)); err == nil && other.DID != next.DID() {
+		return xrpc.InvalidRequest("%s is the handle of another account", next.Host)
 	}
 	err = s.store.Update(ctx, func(tx *store.Tx) error {
 		if err := tx.PointDIDWeb(ctx, *next); err != nil || acct == nil {

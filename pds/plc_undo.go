@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"perch/identity/plc"
+	"perch/pds/mail"
 	"perch/pds/store"
 	"perch/xrpc"
 )
@@ -160,5 +161,11 @@ func (s *Server) afterUndo(ctx context.Context, acct *store.Account, p *undoPlan
 		return err
 	}
 	s.relay.Notify()
+	s.notice(ctx, acct, mail.Notice{
+		Subject: "A change of your account's identity was taken back",
+		Lead:    fmt.Sprintf("the change that was made to the identity of your account on %s was taken back. It names this server and %s again.", showTime(p.bad.CreatedAt), acct.Handle),
+		Lines:   []string{"undone: the operation " + p.bad.CID.String(), "the key that had made it: " + p.signer},
+		Advice:  []string{"If you made that change yourself, write to the operator of this server."},
+	})
 	return nil
 }

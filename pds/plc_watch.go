@@ -23,6 +23,7 @@ const (
 	watchPauseMin = time.Minute // after the directory failed
 	watchPauseMax = time.Hour
 	maxWatchSoon  = 1000
+	watchBatch    = 100
 	// alertLifetime is how long an alert is kept.
 	alertLifetime = 90 * 24 * time.Hour
 )
@@ -33,6 +34,7 @@ type plcWatcher struct {
 
 	mu   sync.Mutex
 	soon map[syntax.DID]bool // guarded by mu; documents of which have just been seen to change
+	due  []store.AccountID   // guarded by mu; whose turn it is
 	wake chan struct{}       // 1 deep
 }
 
@@ -65,6 +67,22 @@ func (w *plcWatcher) next() (syntax.DID, bool) {
 		return did, true
 	}
 	return "", false
+}
+
+// nextDue takes the account whose turn it is; list, which reads all accounts, is asked for many at a time.
+func (w *plcWatcher) nextDue(list func() ([]store.AccountID, error)) (id store.AccountID, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.due) == 0 {
+		if w.due, err = list(); err != nil {
+			return 0, err
+		}
+	}
+	if len(w.due) == 0 {
+		return 0, store.ErrNotFound
+	}
+	id, w.due = w.due[0], w.due[1:]
+	return id, nil
 }
 
 // watchPLC looks at the DIDs of all accounts, each once in about an interval, until ctx ends.
@@ -127,14 +145,11 @@ func (s *Server) watchTurn(ctx context.Context) (*store.Account, error) {
 			return acct, err
 		}
 	}
-	due, err := s.store.DuePLCLooks(ctx, time.Now(), 1)
+	id, err := s.watcher.nextDue(func() ([]store.AccountID, error) { return s.store.DuePLCLooks(ctx, time.Now(), watchBatch) })
 	if err != nil {
 		return nil, err
 	}
-	if len(due) == 0 {
-		return nil, store.ErrNotFound
-	}
-	return s.store.AccountByID(ctx, due[0])
+	return s.store.AccountByID(ctx, id)
 }
 
 // nextLook is an interval from now, more or less, so that the looks at many accounts spread.

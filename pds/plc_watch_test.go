@@ -218,3 +218,32 @@ func TestWatcherBeginsWithAccountsThatItDoesNotKnow(t *testing.T) {
 		t.Error(looked, err)
 	}
 }
+
+// With a key above the server's, somebody replaces an operation of the server's by another one.
+func TestWatcherSeesOurOperationsNullified(t *testing.T) {
+	n, inbox := startMailNetwork(t, nil)
+	c := n.signUp(t, "alice")
+	key := c.addKey()
+	inbox.Next()
+	before := c.lastOp()
+	c.post("com.atproto.identity.updateHandle", map[string]any{"handle": "alicia.test"}).ok()
+	c.look()
+	fork, err := plc.Update(before, func(op *plc.Operation) { op.SetHandle("mallory.example") })
+	if err == nil {
+		fork, err = plc.Sign(fork, key)
+	}
+	if err == nil {
+		err = n.srv.plc.Submit(t.Context(), syntax.DID(c.did), fork)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.look()
+	if m := inbox.Next(); !strings.Contains(m.Text, "handle: mallory.example, before alicia.test") {
+		t.Errorf("%s", m.Text)
+	}
+	if got := c.alerts(true); len(got) != 1 || got[0].Holder != HolderOwner || got[0].Kind != AlertChanged {
+		t.Errorf("%+v", got)
+	}
+	c.undo(UndoRequest{}).fails(400, "UndoImpossible")
+}

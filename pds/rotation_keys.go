@@ -207,20 +207,23 @@ func (s *Server) changeRotationKeys(ctx context.Context, acct *store.Account, by
 
 // noticeKeys tells the owner that the keys have changed. A thief may have got at the code.
 func (s *Server) noticeKeys(ctx context.Context, acct *store.Account, subject, line string) {
-	err := s.store.Update(ctx, func(tx *store.Tx) error {
-		return s.postNotice(ctx, tx, acct, mail.Notice{
-			Subject: subject,
-			Lead:    fmt.Sprintf("on %s this server changed the recovery keys of your account, after a code from your mail or at the request of the operator.", showTime(tx.Now())),
-			Lines:   []string{line},
-			Advice: []string{
-				"Whoever holds a recovery key can move your account or take it back, without this server.",
-				"If that was you, there is nothing to do. If not, change your password and write to the operator at once: for 72 hours it can be undone.",
-			},
-		})
+	s.notice(ctx, acct, mail.Notice{
+		Subject: subject,
+		Lead:    fmt.Sprintf("on %s this server changed the recovery keys of your account, after a code from your mail or at the request of the operator.", showTime(time.Now())),
+		Lines:   []string{line},
+		Advice: []string{
+			"Whoever holds a recovery key can move your account or take it back, without this server.",
+			"If that was you, there is nothing to do. If not, change your password and write to the operator at once: a recovery key that stood above can undo it for 72 hours.",
+		},
 	})
+}
+
+// notice sends the owner a mail about something that is done already.
+func (s *Server) notice(ctx context.Context, acct *store.Account, n mail.Notice) {
+	err := s.store.Update(ctx, func(tx *store.Tx) error { return s.postNotice(ctx, tx, acct, n) })
 	s.wake(store.JobMail)
 	if err != nil {
-		s.log.ErrorContext(ctx, "tell of changed rotation keys", "did", acct.DID, "err", err)
+		s.log.ErrorContext(ctx, "tell an account's owner of a change", "did", acct.DID, "subject", n.Subject, "err", err)
 	}
 }
 

@@ -180,8 +180,11 @@ func (p *program) undo(ctx context.Context, c *cli.Command) error {
 		what = "would undo"
 	}
 	fmt.Fprintf(p.stdout, "account     %s (%s)\n%s  %s of %s\nback to     %s\n", out.Handle, out.DID, what, out.Operation, out.MadeAt.UTC().Format(time.RFC3339), out.Restored)
-	fmt.Fprintf(p.stdout, "signed by   %s\n", out.Signer)
-	if out.Done && !in.DropKey {
+	fmt.Fprintf(p.stdout, "signed by   %s (%s)\n", out.Signer, out.Holder)
+	switch {
+	case out.Done && out.Holder == pds.HolderServer:
+		fmt.Fprintln(p.stderr, "The change was made with this server's own rotation key. Unless a backup was restored, somebody else has it.")
+	case out.Done && !in.DropKey:
 		fmt.Fprintln(p.stderr, "The key that made the change is still one of the account's. If a thief has it: `perch account rotation-key remove`.")
 	}
 	if !out.Done {
@@ -202,7 +205,8 @@ func (p *program) didWebCommand() *cli.Command {
 		Usage:     "show or change what the did:web of an account under this server's domain names",
 		ArgsUsage: "ACCOUNT",
 		Description: "The server serves the document of such a DID for ever. When the account moves away, --pds and --signing-key make it name the other\n" +
-			"server. ACCOUNT is its handle, or its DID, which works after its deletion here, too.",
+			"server. ACCOUNT is its handle, or its DID, which works after its deletion here, too. After the loss of the database they bring the\n" +
+			"document of a DID back, with the signing key that the archive of the account names, so that \"perch account import\" can be used.",
 		Flags: []cli.Flag{
 			serverFlag,
 			&cli.StringFlag{Name: "pds", Usage: "the other server's `URL`"},

@@ -54,13 +54,11 @@ func (tx *Tx) CreateDIDWeb(ctx context.Context, host string) error {
 	return err
 }
 
-// PointDIDWeb makes the document name what w says; with PDS "" it is this server again.
+// PointDIDWeb makes the document name what w says; with PDS "" it is this server again. A host that was no DID's becomes one.
 func (tx *Tx) PointDIDWeb(ctx context.Context, w DIDWeb) error {
-	n, err := tx.execCount(ctx, `UPDATE did_web SET pds = ?, signing_key = ?, handle = ? WHERE host = ?`,
-		nullString(w.PDS), nullString(w.SigningKey), nullString(string(w.Handle)), w.Host)
-	if err == nil && n == 0 {
-		err = fmt.Errorf("did:web of %s: %w", w.Host, ErrNotFound)
-	}
+	_, err := tx.exec(ctx, `INSERT INTO did_web (host, created_at, pds, signing_key, handle) VALUES (?, ?, ?, ?, ?)
+		ON CONFLICT DO UPDATE SET pds = excluded.pds, signing_key = excluded.signing_key, handle = excluded.handle`,
+		w.Host, micros(tx.now), nullString(w.PDS), nullString(w.SigningKey), nullString(string(w.Handle)))
 	return err
 }
 
