@@ -181,14 +181,14 @@ func (d *Document) Service(fragment string) (Service, bool) {
 func (d *Document) PDSEndpoint() (string, bool) {
 	for _, s := range d.Services {
 		if d.is(s.ID, pdsFragment) && s.Type == pdsType {
-			return origin(s.Endpoint)
+			return Origin(s.Endpoint)
 		}
 	}
 	return "", false
 }
 
-// origin returns scheme, host and port of a URL that has nothing else.
-func origin(endpoint string) (string, bool) {
+// Origin returns scheme, host and port of a URL that has nothing else.
+func Origin(endpoint string) (string, bool) {
 	u, err := url.Parse(endpoint)
 	if err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Hostname() == "" {
 		return "", false

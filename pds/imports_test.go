@@ -17,7 +17,7 @@ var allowedImports = map[string][]string{
 	"pds/firehose":        {"pds/event", "pds/store"},
 	"pds/mail":            {},
 	"pds/mail/mailtest":   {},
-	"pds/migrate":         {"identity", "identity/plc", "pds/seal", "pds/store"},
+	"pds/migrate":         {"identity", "identity/plc", "pds/seal", "pds/store", "repo"},
 	"pds/adopt":           {"pds/blob", "pds/event", "pds/store", "repo", "repo/mst"},
 	"pds/account":         {"pds/seal", "pds/store", "repo"},
 	"pds/auth":            {"identity", "pds/account", "pds/oauth/dpop", "pds/oauth/scope", "pds/store", "repo"},

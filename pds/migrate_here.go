@@ -191,7 +191,7 @@ func (h migrationHere) Facts(ctx context.Context, id store.AccountID) (f migrate
 	if errors.Is(err, store.ErrReplacing) {
 		return f, nil
 	}
-	f.Data, f.Records = head.Commit.Data, stats.Records
+	f.Commit, f.Data, f.Records = head.CID, head.Commit.Data, stats.Records
 	return f, err
 }
 

@@ -22,11 +22,12 @@ import (
 	"perch/pds/store"
 )
 
-// moving is an account that has its server fetch it from another.
+// moving is an account that has its server fetch it from another, or bring it there.
 type moving struct {
 	t        *testing.T
 	old      *client
 	to       *network
+	job      *network // the server that does it: the new host, or for a move out the old one
 	password string
 	notes    int    // in the report
 	halt     func() // ends the work in the background
@@ -36,6 +37,14 @@ type moving struct {
 
 // startMoving makes an account with something in it, and the server that it will move to. wrap, unless nil, stands before the old host.
 func startMoving(t *testing.T, wrap func(http.Handler) http.Handler) *moving {
+	t.Helper()
+	m := newMoving(t, wrap)
+	m.job = m.to
+	m.open()
+	return m
+}
+
+func newMoving(t *testing.T, wrap func(http.Handler) http.Handler) *moving {
 	t.Helper()
 	old := startNetwork(t, nil)
 	if wrap != nil { // once more, behind it
@@ -54,27 +63,26 @@ func startMoving(t *testing.T, wrap func(http.Handler) http.Handler) *moving {
 		map[string]any{"$type": "app.bsky.actor.defs#personalDetailsPref", "birthDate": "1980-01-02T00:00:00.000Z"},
 	}}).ok()
 	m.to = &network{t: t, dir: t.TempDir(), plc: old.plc}
-	m.open()
 	return m
 }
 
-// open starts the new host, on the address that it had before.
+// open starts the server that does the work, on the address that it had before.
 func (m *moving) open() {
 	m.t.Helper()
-	m.to.start(nil)
-	m.to.port = m.to.srv.cfg.Port
-	o := m.to.srv.migrationOptions()
+	m.job.start(nil)
+	m.job.port = m.job.srv.cfg.Port
+	o := m.job.srv.migrationOptions()
 	o.Retry, o.StepRetry = migrate.Backoff{Min: time.Millisecond, Max: 5 * time.Millisecond}, migrate.Backoff{Min: time.Millisecond, Max: 20 * time.Millisecond}
 	o.Watch = m.watch
-	m.to.srv.migrations = migrate.New(o)
-	m.halt = sync.OnceFunc(m.to.background(m.t))
+	m.job.srv.migrations = migrate.New(o)
+	m.halt = sync.OnceFunc(m.job.background(m.t))
 }
 
-// kill ends the new host as if its process had ended, but for what was on its way to the disk, and starts it again.
+// kill ends the server that does the work as if its process had ended, but for what was on its way to the disk, and starts it again.
 func (m *moving) kill() {
 	m.t.Helper()
 	m.halt()
-	m.to.stop()
+	m.job.stop()
 	m.open()
 }
 
@@ -101,13 +109,13 @@ func (m *moving) ask(in MigrateRequest) (*Migration, error) {
 func (m *moving) operator(in MigrateRequest) *answer {
 	m.t.Helper()
 	body, _ := json.Marshal(in)
-	req, err := http.NewRequestWithContext(m.t.Context(), http.MethodPost, m.to.url+MigratePath, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(m.t.Context(), http.MethodPost, m.job.url+MigratePath, bytes.NewReader(body))
 	if err != nil {
 		m.t.Fatal(err)
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.SetBasicAuth("admin", "admin-pass")
-	return m.to.anonymous(m.t).send(req, MigratePath)
+	return m.job.anonymous(m.t).send(req, MigratePath)
 }
 
 func (m *moving) begin() (*Migration, error) {
@@ -160,13 +168,22 @@ func (m *moving) wantMoved() {
 	if r := st.Report; r == nil || r.Records != 22 || r.Blobs != 10 || len(r.Lost) != 0 || len(r.Notes) != m.notes {
 		m.t.Errorf("report: %+v", r)
 	}
-	row, err := m.to.srv.store.Migration(m.t.Context(), syntax.DID(m.old.did))
+	m.wantSame()
+	if there := m.there(); there.account().Email != "alice@example.com" {
+		m.t.Errorf("the address here is %s", there.account().Email)
+	}
+}
+
+// wantSame checks that both hosts hold the same, that the account works at the new one, and that the job has forgotten what it must not keep.
+func (m *moving) wantSame() {
+	m.t.Helper()
+	row, err := m.job.srv.store.Migration(m.t.Context(), syntax.DID(m.old.did))
 	if err != nil || row.Sealed != nil || strings.Contains(string(row.Data), "password") {
 		m.t.Errorf("what is kept of the move: %s, %d sealed bytes, %v", row.Data, len(row.Sealed), err)
 	}
 	there := m.there()
-	if acct := there.account(); !acct.Active() || !acct.DeleteAfter.IsZero() || acct.Email != "alice@example.com" {
-		m.t.Errorf("the account here is %q, to be deleted after %v, %s", acct.Status(), acct.DeleteAfter, acct.Email)
+	if acct := there.account(); !acct.Active() || !acct.DeleteAfter.IsZero() {
+		m.t.Errorf("the account at the new host is %q, to be deleted after %v", acct.Status(), acct.DeleteAfter)
 	}
 	if acct := m.old.account(); acct.Status() != store.StatusDeactivated {
 		m.t.Errorf("the account at the old host is %q", acct.Status())

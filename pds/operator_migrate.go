@@ -8,6 +8,7 @@ import (
 	"github.com/bluesky-social/indigo/atproto/syntax"
 
 	"perch/identity"
+	"perch/identity/plc"
 	"perch/pds/migrate"
 	"perch/pds/store"
 	"perch/xrpc"
@@ -21,14 +22,16 @@ const (
 	MigrateShow    = "show"
 	MigrateList    = "list"
 	MigrateBegin   = "begin"
+	MigrateOut     = "out" // begins a move to another server
 	MigrateSignIn  = "sign-in"
 	MigrateCode    = "code"
+	MigrateSigned  = "signed"
 	MigrateResend  = "resend"
 	MigrateAgain   = "again"
 	MigrateAbandon = "abandon"
 )
 
-// MigrateRequest is what the operator, or an account's owner through the operator's command line, does about a move to this server.
+// MigrateRequest is what the operator, or an account's owner through the operator's command line, does about a move to this server or from it.
 type MigrateRequest struct {
 	Action      string `json:"action"`
 	Account     string `json:"account"`               // handle or DID
@@ -38,9 +41,18 @@ type MigrateRequest struct {
 	NewPassword string `json:"newPassword,omitempty"` // for here
 	Handle      string `json:"handle,omitempty"`      // here
 	Email       string `json:"email,omitempty"`       // here
+
+	// Of a move out, of which handle, address and new password are those for the new server.
+	To         string         `json:"to,omitempty"`         // its origin
+	Invite     string         `json:"invite,omitempty"`     // code
+	DeleteDays int            `json:"deleteDays,omitempty"` // after which the account here is deleted; 0: never
+	Operation  *plc.Operation `json:"operation,omitempty"`  // for MigrateSigned
 }
 
-// Migration is how a move to this server stands.
+// maxDeleteDays is how long a moved account can be asked to be kept before it is deleted.
+const maxDeleteDays = 3650
+
+// Migration is how a move stands.
 type Migration = migrate.Status
 
 // What a Migration waits for, in its Needs.
@@ -51,6 +63,12 @@ const (
 	MigrationNeedsCode     = migrate.NeedsCode
 	MigrationNeedsKey      = migrate.NeedsKey
 	MigrationNeedsDocument = migrate.NeedsDocument
+
+	MigrationNeedsHandle    = migrate.NeedsHandle
+	MigrationNeedsEmail     = migrate.NeedsEmail
+	MigrationNeedsInvite    = migrate.NeedsInvite
+	MigrationNeedsPassword  = migrate.NeedsPassword
+	MigrationNeedsSignature = migrate.NeedsSignature
 )
 
 // MigrateAnswer is how the account's move stands, or for MigrateList all of them.
@@ -87,6 +105,9 @@ func (s *Server) migrateOne(ctx context.Context, in *MigrateRequest) (*Migration
 			RotationKey: in.RotationKey,
 		})
 	}
+	if in.Action == MigrateOut {
+		return s.migrateOut(ctx, id, in)
+	}
 	did, err := s.migratingDID(ctx, id)
 	if err != nil {
 		return nil, err
@@ -101,6 +122,11 @@ func (s *Server) migrateOne(ctx context.Context, in *MigrateRequest) (*Migration
 			return s.migrations.ConfirmWithKey(ctx, did, in.RotationKey)
 		}
 		return s.migrations.Confirm(ctx, did, in.Code)
+	case MigrateSigned:
+		if in.Operation == nil {
+			return nil, xrpc.InvalidRequest("operation is missing")
+		}
+		return s.migrations.ConfirmSigned(ctx, did, *in.Operation)
 	case MigrateResend:
 		return s.migrations.Resend(ctx, did)
 	case MigrateAgain:
@@ -108,7 +134,23 @@ func (s *Server) migrateOne(ctx context.Context, in *MigrateRequest) (*Migration
 	case MigrateAbandon:
 		return s.migrations.Abandon(ctx, did)
 	}
-	return nil, xrpc.InvalidRequest("action must be show, list, begin, sign-in, code, resend, again or abandon")
+	return nil, xrpc.InvalidRequest("action must be show, list, begin, out, sign-in, code, signed, resend, again or abandon")
+}
+
+func (s *Server) migrateOut(ctx context.Context, id syntax.AtIdentifier, in *MigrateRequest) (*Migration, error) {
+	if in.DeleteDays < 0 || in.DeleteDays > maxDeleteDays {
+		return nil, xrpc.InvalidRequest("deleteDays must be between 0 and %d", maxDeleteDays)
+	}
+	acct, err := s.localAccount(ctx, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, &xrpc.Error{Status: 400, Name: "AccountNotFound", Message: "There is no account " + id.String(), Err: err}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return s.migrations.BeginOut(ctx, migrate.BeginOut{
+		Account: acct.DID, To: in.To, NewPassword: in.NewPassword, Handle: in.Handle, Email: in.Email, Invite: in.Invite, DeleteDays: in.DeleteDays,
+	})
 }
 
 // migratingDID finds the account of a move. Its handle may resolve nowhere for a while, so what the moves themselves know counts first.
@@ -145,7 +187,7 @@ func migrateError(err error) error {
 	}
 	for is, name := range map[error]string{
 		migrate.ErrHere: "LivesHere", migrate.ErrHandle: "HandleNeeded", migrate.ErrChanged: "DIDChanged", migrate.ErrState: "OtherState",
-		migrate.ErrOperation: "InvalidOperation", migrate.ErrKey: "InvalidRotationKey",
+		migrate.ErrOperation: "InvalidOperation", migrate.ErrKey: "InvalidRotationKey", migrate.ErrHost: "InvalidHost",
 	} {
 		if errors.Is(err, is) {
 			return &xrpc.Error{Status: 400, Name: name, Message: err.Error(), Err: err}

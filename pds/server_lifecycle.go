@@ -43,14 +43,17 @@ type deactivateAccountInput struct {
 }
 
 func (s *Server) deactivateAccount(ctx context.Context, in *deactivateAccountInput) (*struct{}, error) {
-	var deleteAfter time.Time
+	acct, deleteAfter := auth.From(ctx).Account, time.Time{}
 	if in.DeleteAfter != nil {
 		deleteAfter = in.DeleteAfter.Time()
+		if !deleteAfter.After(time.Now()) && !acct.Announced() && !s.movedHalfway(ctx, acct) {
+			return &struct{}{}, s.endAccount(ctx, acct) // a move that was given up: the account lives elsewhere
+		}
 		if earliest := time.Now().Add(minDeleteAfter); deleteAfter.Before(earliest) {
 			deleteAfter = earliest
 		}
 	}
-	return &struct{}{}, s.accounts.Deactivate(ctx, auth.From(ctx).Account.ID, deleteAfter, tellStatus(ctx))
+	return &struct{}{}, s.accounts.Deactivate(ctx, acct.ID, deleteAfter, tellStatus(ctx))
 }
 
 // activateAccount opens the account once its DID document names this server and the account's key. The network is told in one transaction:

@@ -40,7 +40,9 @@ func (m *Manager) Begin(ctx context.Context, in Begin) (*Status, error) {
 	ctx = context.WithoutCancel(ctx) // what is begun at two places must not stop between them
 	mv, err := m.load(ctx, who.DID)
 	switch {
-	case err == nil && mv.State == StateDone: // and has left again since, or Create tells
+	case err == nil && mv.State.Ended(): // and has left again since, or Create tells
+	case err == nil && mv.Out:
+		return nil, fmt.Errorf("%w: the account is moving away from here", ErrState)
 	case err == nil && mv.State != StateAccount:
 		return m.announceKey(ctx, mv, in.RotationKey)
 	case err == nil:
@@ -147,30 +149,44 @@ func (m *Manager) checkHandle(ctx context.Context, mv *move, h *host, in Begin) 
 	return nil
 }
 
-// signIn begins a session at the old host. needs is NeedsFactor if the password was right and a code is wanted beside it.
+// signIn begins a session at the other host. needs is NeedsFactor if the password was right and a code is wanted beside it.
 func (m *Manager) signIn(ctx context.Context, mv *move, h *host, password, code string) (email, needs string, err error) {
-	in := map[string]any{"identifier": mv.OldHandle, "password": password, "allowTakendown": true}
+	out, needs, err := m.newSession(ctx, mv, h, password, code)
+	return out.Email, needs, err
+}
+
+// sessionAnswer is what a host answers to who signs in.
+type sessionAnswer struct {
+	tokens
+	DID    syntax.DID    `json:"did"`
+	Email  string        `json:"email"`
+	Handle syntax.Handle `json:"handle"`
+	Active *bool         `json:"active"`
+}
+
+// newSession is signIn for either direction.
+func (m *Manager) newSession(ctx context.Context, mv *move, h *host, password, code string) (out sessionAnswer, needs string, err error) {
+	identifier := mv.OldHandle
+	if mv.Out {
+		identifier = mv.DID.String()
+	}
+	in := map[string]any{"identifier": identifier, "password": password, "allowTakendown": true}
 	if code != "" {
 		in["authFactorToken"] = strings.TrimSpace(code)
-	}
-	var out struct {
-		tokens
-		DID   syntax.DID `json:"did"`
-		Email string     `json:"email"`
 	}
 	err = h.json(ctx, call{method: "com.atproto.server.createSession", post: true, input: in}, &out)
 	var refused *HostError
 	if errors.As(err, &refused) && refused.Name == "AuthFactorTokenRequired" {
-		return "", NeedsFactor, nil
+		return out, NeedsFactor, nil
 	}
 	if err != nil {
-		return "", "", err
+		return out, "", err
 	}
 	if out.DID != mv.DID {
-		return "", "", fmt.Errorf("the old host signs in %s instead of %s", out.DID, mv.DID)
+		return out, "", fmt.Errorf("the %s host signs in %s instead of %s", h.side, out.DID, mv.DID)
 	}
 	mv.tokens = out.tokens
-	return out.Email, "", h.session.set(ctx, out.tokens)
+	return out, "", h.session.set(ctx, out.tokens)
 }
 
 // create makes the account here. That it exists and that the move has come so far is one transaction.
@@ -220,11 +236,11 @@ func (m *Manager) commandAlone(ctx context.Context, did syntax.DID, do func(cont
 	return m.status(ctx, mv)
 }
 
-// SignIn begins a new session at the old host, when the one that was there has ended.
+// SignIn begins a new session at the other host, when the one that was there has ended.
 func (m *Manager) SignIn(ctx context.Context, did syntax.DID, password, code string) (*Status, error) {
 	needs := ""
 	st, err := m.command(ctx, did, func(ctx context.Context, mv *move) (err error) {
-		if mv.State == StateAccount || mv.State == StateDone || mv.State == StateAbandoning {
+		if mv.State == StateAccount || mv.State.Ended() || mv.State == StateAbandoning {
 			return ErrState
 		}
 		if _, needs, err = m.signIn(ctx, mv, m.impatient(mv), password, code); err == nil && needs == "" {
@@ -238,8 +254,11 @@ func (m *Manager) SignIn(ctx context.Context, did syntax.DID, password, code str
 	return st, err
 }
 
-// Confirm takes the code that the old host has mailed, and has it sign the change of the DID.
+// Confirm takes the code that the account's host, the old one, has mailed, and has it sign the change of the DID.
 func (m *Manager) Confirm(ctx context.Context, did syntax.DID, code string) (*Status, error) {
+	if m.goesOut(ctx, did) {
+		return m.confirmOut(ctx, did, code)
+	}
 	return m.signed(ctx, did, false, func(ctx context.Context, _ *move, h *host, in map[string]any) (op plc.Operation, err error) {
 		in["token"] = strings.TrimSpace(code)
 		var out struct{ Operation plc.Operation }
@@ -345,6 +364,9 @@ func (m *Manager) checkOperation(ctx context.Context, mv *move, op *plc.Operatio
 
 // Resend asks the old host to mail another code; or one at all, if a rotation key was to sign.
 func (m *Manager) Resend(ctx context.Context, did syntax.DID) (*Status, error) {
+	if m.goesOut(ctx, did) {
+		return m.resendOut(ctx, did)
+	}
 	return m.command(ctx, did, func(ctx context.Context, mv *move) error {
 		if mv.State != StateCode {
 			return ErrState
@@ -359,6 +381,9 @@ func (m *Manager) Resend(ctx context.Context, did syntax.DID) (*Status, error) {
 
 // Again looks anew for blobs that could not be had before, or has a step that waits for its next attempt try now.
 func (m *Manager) Again(ctx context.Context, did syntax.DID) (*Status, error) {
+	if m.goesOut(ctx, did) {
+		return m.againOut(ctx, did)
+	}
 	return m.command(ctx, did, func(ctx context.Context, mv *move) error {
 		if mv.State == StateCode && !m.arrived(ctx, mv) && len(mv.Lost) > 0 {
 			mv.State, mv.Lost = StateBlobs, nil
@@ -370,6 +395,9 @@ func (m *Manager) Again(ctx context.Context, did syntax.DID) (*Status, error) {
 // Abandon gives a move up: account and data here are deleted, unless the account was here before, and the session at the old host is ended. The error is ErrChanged when the DID may have been changed,
 // by the move or by its owner, who can do all steps with the standard calls too.
 func (m *Manager) Abandon(ctx context.Context, did syntax.DID) (*Status, error) {
+	if m.goesOut(ctx, did) {
+		return m.abandonOut(ctx, did)
+	}
 	changed := false
 	st, err := m.command(ctx, did, func(ctx context.Context, mv *move) error {
 		if mv.State.Changed() {

@@ -1,4 +1,4 @@
-// Package migrate moves accounts here from other servers, as work of this server: it survives the end of the process at any point, and of the other
+// Package migrate moves accounts here from other servers, and from here to others, as work of this server: it survives the end of the process at any point, and of the other
 // server's, and goes on to the same end.
 //
 // A move is a row with a state. Each state has one step, which may be done again from its beginning at any time; the row is written when the step is done.
@@ -17,6 +17,28 @@
 //	left         the session at the old host is ended, and its tokens forgotten
 //	done         only the report is left
 //
-// Until submit the move can be given up: the account here and the session there go, and nothing has changed for anybody. From submit on it only goes forward.
-// Passwords, codes and rotation keys are used in the request that brings them and never stored. The tokens of the old host are sealed, and forgotten at the end.
+// A move to another server goes through the same states the other way round:
+//
+//	account      the account at the new host is made next, or found there, if the answer was lost
+//	repo         the repository is streamed to the new host
+//	blobs        what the new host misses is uploaded, several at once; the CID that it answers must be right
+//	preferences  are sent
+//	verify       the tree at both hosts has the same root, blobs and preferences are all there; if not, back to repo
+//	code         this server has mailed a code, which the owner must enter; or must sign the operation, when this server has no rotation key of the DID
+//	signed       the owner's word is there; the account here is deactivated, and held so
+//	held         a last look: what was written since verify is sent, and nothing can be written any more
+//	document     did:web: the owner must change the document
+//	submit       the operation goes to the PLC directory
+//	reopen       the directory did not take it: the account here is active again, back to verify
+//	moved        once the DID document names the new host, the account is made active there
+//	active       when the account here is to be deleted is noted
+//	left         the session at the new host is ended, and its tokens forgotten
+//	done         only the report is left
+//	abandoned    given up, and something may be left at the new host; the notes say so
+//
+// Nothing that this server has acknowledged is lost: from signed on the account takes no record, no preferences and no import, and cannot be activated but by
+// giving the move up.
+//
+// Until submit the move can be given up: what was made at the new host goes, the session at the other one is ended, and nothing has changed for anybody. From submit on it only goes forward.
+// Passwords, codes and rotation keys are used in the request that brings them and never stored. The tokens of the other host are sealed, and forgotten at the end.
 package migrate

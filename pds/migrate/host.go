@@ -65,6 +65,7 @@ type call struct {
 	token  tokenKind
 	once   bool // not to be repeated when the answer was lost
 	send   *upload
+	bearer string // a token that is none of the session's
 }
 
 // upload is a body that is streamed.
@@ -248,6 +249,10 @@ func (h *host) request(ctx context.Context, c call, t tokens) (*http.Request, er
 		req.Header.Set("Content-Type", "application/json")
 	}
 	switch c.token {
+	case noToken:
+		if c.bearer != "" {
+			req.Header.Set("Authorization", "Bearer "+c.bearer)
+		}
 	case accessToken:
 		req.Header.Set("Authorization", "Bearer "+t.Access)
 	case refreshToken:

@@ -11,6 +11,9 @@ import (
 
 // ConfirmWithKey signs the change of the DID with one of its rotation keys, which somebody has who needs no code for it.
 func (m *Manager) ConfirmWithKey(ctx context.Context, did syntax.DID, rotationKey string) (*Status, error) {
+	if m.goesOut(ctx, did) {
+		return m.confirmOutWithKey(ctx, did, rotationKey)
+	}
 	return m.signed(ctx, did, true, func(ctx context.Context, mv *move, _ *host, in map[string]any) (op plc.Operation, err error) {
 		last, err := m.opts.Here.LastOperation(ctx, mv.DID)
 		if err != nil {

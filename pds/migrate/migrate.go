@@ -23,6 +23,8 @@ import (
 var (
 	// ErrHere: the account lives on this server already.
 	ErrHere = errors.New("the account lives here already")
+	// ErrHost: the new host is none that an account could move to.
+	ErrHost = errors.New("the account cannot move there")
 	// ErrHandle: the handle belongs to the old host's domain and would be lost.
 	ErrHandle = errors.New("the handle ends with the move")
 	// ErrChanged: the DID has been changed, so that the move can only go forward.
@@ -46,6 +48,7 @@ type NewAccount struct {
 
 // Facts are what this server holds of an account.
 type Facts struct {
+	Commit        cid.Cid
 	Data          cid.Cid // root of the tree
 	Records       int64
 	Blobs         int64 // that records refer to
@@ -61,8 +64,9 @@ type Imported struct {
 	Data   cid.Cid
 }
 
-// Here is this server, to which the account moves.
+// Here is this server, to which the account moves, or which it leaves.
 type Here interface {
+	Leaving
 	URL() string
 	ServiceDID() syntax.DID
 	// OwnHandle tells handles under this server's own domains.
@@ -144,7 +148,9 @@ type Manager struct {
 type runner struct {
 	cancel context.CancelFunc
 	done   chan struct{}
-	loaded *counter
+	loaded *counter // bytes of the repository
+	// Blobs that are at the new host, and bytes of those that were sent since the process began.
+	blobs, blobBytes counter
 }
 
 // New returns a Manager. Call Run to have it work.
@@ -174,7 +180,7 @@ func (m *Manager) Run(ctx context.Context) {
 		m.opts.Logger.ErrorContext(ctx, "list migrations", "err", err)
 	}
 	for _, row := range rows {
-		if State(row.State) != StateDone {
+		if !State(row.State).Ended() {
 			m.start(row.DID)
 		}
 	}
@@ -240,7 +246,7 @@ const requestTries = 6
 func (m *Manager) run(ctx context.Context, did syntax.DID, r *runner) {
 	for ctx.Err() == nil {
 		mv, err := m.load(ctx, did)
-		if errors.Is(err, store.ErrNotFound) || err == nil && (mv.State == StateDone || mv.waits() != "" && mv.waits() != NeedsDocument) {
+		if errors.Is(err, store.ErrNotFound) || err == nil && (mv.State.Ended() || mv.waits() != "" && mv.waits() != NeedsDocument) {
 			return
 		}
 		if err == nil {

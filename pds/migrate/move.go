@@ -31,7 +31,10 @@ const (
 	StateMoved       State = "moved"
 	StateActive      State = "active"
 	StateLeft        State = "left"
+	StateHeld        State = "held"
+	StateReopen      State = "reopen"
 	StateDone        State = "done"
+	StateAbandoned   State = "abandoned"
 	StateAbandoning  State = "abandoning"
 )
 
@@ -44,6 +47,9 @@ func (s State) Changed() bool {
 	return false
 }
 
+// Ended tells whether there is nothing left to do.
+func (s State) Ended() bool { return s == StateDone || s == StateAbandoned }
+
 // What a move waits for.
 const (
 	NeedsBegin    = "begin"    // password of the old host, and a new one for here
@@ -52,6 +58,13 @@ const (
 	NeedsCode     = "code"     // the code that was mailed for the change of the DID
 	NeedsKey      = "key"      // the rotation key of the DID that the move was begun with, in place of that code
 	NeedsDocument = "document" // a change of the did:web's document
+
+	// Of a move out only. The first four are asked for before it begins.
+	NeedsHandle    = "handle"    // one for the new host
+	NeedsEmail     = "email"     // an address for the new host
+	NeedsInvite    = "invite"    // a code of the new host's
+	NeedsPassword  = "password"  // a new one, for the new host
+	NeedsSignature = "signature" // of the operation, by a rotation key of the owner's
 )
 
 // Lost is a blob that could not be brought along.
@@ -65,16 +78,16 @@ type move struct {
 	DID       syntax.DID      `json:"-"`
 	Out       bool            `json:"out,omitempty"` // to another server; else from one
 	State     State           `json:"-"`
-	Handle    syntax.Handle   `json:"handle,omitempty"` // here
-	OldHandle string          `json:"oldHandle"`        // to sign in with
-	Host      string          `json:"host"`             // origin of the old one
+	Handle    syntax.Handle   `json:"handle,omitempty"` // at the new host
+	OldHandle string          `json:"oldHandle"`        // at the old one, to sign in with
+	Host      string          `json:"host"`             // origin of the other one
 	Account   store.AccountID `json:"account,omitempty"`
 	Existed   bool            `json:"existed,omitempty"` // the account was here before the move, deactivated
 	Commit    string          `json:"commit,omitempty"`  // of the old host, that was imported last
 	Data      string          `json:"data,omitempty"`    // root of its tree
 	Rounds    int             `json:"rounds,omitempty"`  // how often the old host had something new
 	Lost      []Lost          `json:"lost,omitempty"`
-	Operation *plc.Operation  `json:"operation,omitempty"` // signed by the old host
+	Operation *plc.Operation  `json:"operation,omitempty"` // signed
 	OwnKey    string          `json:"ownKey,omitempty"`    // did:key of the rotation key that will sign, so that no code needs to be mailed
 	Needs     string          `json:"needs,omitempty"`     // NeedsSignIn only; the rest follows from the state
 	Notes     []string        `json:"notes,omitempty"`
@@ -84,6 +97,21 @@ type move struct {
 	BeganAt   time.Time       `json:"beganAt,omitzero"`
 	EndedAt   time.Time       `json:"endedAt,omitzero"`
 	Report    *Report         `json:"report,omitempty"`
+
+	// Of a move out.
+	Unsure       bool           `json:"unsure,omitempty"`     // whether the account was made there
+	Made         bool           `json:"made,omitempty"`       // there, by this move: so it may be deleted again
+	Endpoint     string         `json:"endpoint,omitempty"`   // that the DID shall name
+	Key          string         `json:"key,omitempty"`        // did:key that it shall name
+	Document     map[string]any `json:"document,omitempty"`   // all that it shall name
+	Unsigned     *plc.Operation `json:"unsigned,omitempty"`   // for its owner to sign
+	OwnerSigns   bool           `json:"ownerSigns,omitempty"` // this server cannot
+	Holding      bool           `json:"holding,omitempty"`    // nothing of the account may be written here any more
+	WasActive    bool           `json:"wasActive,omitempty"`  // until then
+	DeleteDays   int            `json:"deleteDays,omitempty"`
+	Mismatches   int            `json:"mismatches,omitempty"` // how often the new host had something else than was sent
+	BlobsThere   int64          `json:"blobsThere,omitempty"`
+	RecordsThere int64          `json:"recordsThere,omitempty"`
 
 	tokens tokens
 }
@@ -103,6 +131,8 @@ func (mv *move) waits() string {
 		return NeedsBegin
 	case mv.Needs != "" && mv.State != StateAbandoning:
 		return mv.Needs
+	case mv.State == StateCode && mv.OwnerSigns:
+		return NeedsSignature
 	case mv.State == StateCode && mv.OwnKey != "":
 		return NeedsKey
 	case mv.State == StateCode:
@@ -117,7 +147,7 @@ func sealName(did syntax.DID) string { return "migration tokens " + did.String()
 
 func (mv *move) row(box *seal.Box) (store.Migration, error) {
 	data, err := json.Marshal(mv)
-	row := store.Migration{DID: mv.DID, State: string(mv.State), Data: data}
+	row := store.Migration{DID: mv.DID, State: string(mv.State), Data: data, Holds: mv.Holding && !mv.State.Ended()}
 	if err == nil && mv.tokens != (tokens{}) {
 		var t []byte
 		t, err = json.Marshal(mv.tokens)

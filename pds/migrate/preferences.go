@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// oldPreferences are those of the old host; nil when it keeps none.
-func (m *Manager) oldPreferences(ctx context.Context, mv *move, h *host) (json.RawMessage, error) {
+// preferencesAt are those of the other host; nil when it keeps none.
+func (m *Manager) preferencesAt(ctx context.Context, mv *move, h *host) (json.RawMessage, error) {
 	var out struct {
 		Preferences json.RawMessage `json:"preferences"`
 	}
@@ -23,14 +23,14 @@ func (m *Manager) oldPreferences(ctx context.Context, mv *move, h *host) (json.R
 		}
 	}
 	if err == nil && out.Preferences == nil {
-		err = errors.New("the old host answers without preferences")
+		err = fmt.Errorf("the %s host answers without preferences", h.side)
 	}
 	return out.Preferences, err
 }
 
 // fetchPreferences brings the preferences and sees that those here are the same then.
 func (m *Manager) fetchPreferences(ctx context.Context, mv *move, h *host) error {
-	old, err := m.oldPreferences(ctx, mv, h)
+	old, err := m.preferencesAt(ctx, mv, h)
 	if err != nil {
 		return err
 	}
@@ -56,8 +56,12 @@ func (m *Manager) samePreferences(ctx context.Context, mv *move, old json.RawMes
 	if err != nil {
 		return false, err
 	}
-	a, errA := preferenceSet(old)
-	b, errB := preferenceSet(here)
+	return equalPreferences(old, here)
+}
+
+func equalPreferences(one, other []byte) (bool, error) {
+	a, errA := preferenceSet(one)
+	b, errB := preferenceSet(other)
 	return slices.Equal(a, b), errors.Join(errA, errB)
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
 
+	"perch/identity/plc"
 	"perch/pds/store"
 )
 
@@ -18,12 +19,16 @@ type Report struct {
 	Lost      []Lost   `json:"lost,omitempty"`
 	Notes     []string `json:"notes,omitempty"`
 	Seconds   int64    `json:"seconds"`
+	Follows   int64    `json:"follows,omitempty"` // of the records; of a move out
 }
 
 func (m *Manager) report(ctx context.Context, mv *move) error {
 	facts, err := m.opts.Here.Facts(ctx, mv.Account)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return err
+	}
+	if mv.Out {
+		return m.reportOut(ctx, mv, &facts)
 	}
 	mv.Report = &Report{
 		Records: facts.Records, Blobs: facts.BlobsHere, BlobBytes: facts.BlobBytes,
@@ -32,12 +37,26 @@ func (m *Manager) report(ctx context.Context, mv *move) error {
 	return nil
 }
 
+// reportOut tells what the new host had when the DID was about to be changed.
+func (m *Manager) reportOut(ctx context.Context, mv *move, facts *Facts) error {
+	follows, err := m.opts.Here.Follows(ctx, mv.Account)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	mv.Report = &Report{
+		Records: mv.RecordsThere, Follows: follows, Blobs: mv.BlobsThere, BlobBytes: facts.BlobBytes,
+		Lost: mv.Lost, Notes: mv.Notes, Seconds: int64(mv.EndedAt.Sub(mv.BeganAt) / time.Second),
+	}
+	return nil
+}
+
 // Status is how a move stands.
 type Status struct {
+	Out       bool           `json:"out,omitempty"` // to another server; else from one
 	DID       syntax.DID     `json:"did"`
-	Handle    syntax.Handle  `json:"handle,omitempty"` // here
+	Handle    syntax.Handle  `json:"handle,omitempty"` // at the new host
 	OldHandle string         `json:"oldHandle,omitempty"`
-	Host      string         `json:"host"` // the old one
+	Host      string         `json:"host"` // the other one
 	State     State          `json:"state,omitempty"`
 	Needs     string         `json:"needs,omitempty"` // see NeedsBegin and the rest; "" when it goes on by itself
 	Changed   bool           `json:"changed"`         // the DID has been changed, so that it only goes forward
@@ -51,6 +70,13 @@ type Status struct {
 	Lost      []Lost         `json:"lost,omitempty"`
 	Document  map[string]any `json:"document,omitempty"` // what a did:web's document should name
 	Report    *Report        `json:"report,omitempty"`
+
+	// Of a move out.
+	Domains    []string       `json:"domains,omitempty"` // of handles at the new host, when it Needs one
+	BlobsThere int64          `json:"blobsThere,omitempty"`
+	Operation  *plc.Operation `json:"operation,omitempty"` // for its owner to sign
+	Held       bool           `json:"held,omitempty"`      // the account here is deactivated by the move
+	Notes      []string       `json:"notes,omitempty"`
 }
 
 // Status tells how an account's move stands, or store.ErrNotFound.
@@ -64,12 +90,14 @@ func (m *Manager) Status(ctx context.Context, did syntax.DID) (*Status, error) {
 
 func (m *Manager) status(ctx context.Context, mv *move) (*Status, error) {
 	st := &Status{
-		DID: mv.DID, Handle: mv.Handle, OldHandle: mv.OldHandle, Host: mv.Host, State: mv.State, Needs: mv.waits(), Changed: mv.State.Changed(),
+		Out: mv.Out, DID: mv.DID, Handle: mv.Handle, OldHandle: mv.OldHandle, Host: mv.Host, State: mv.State, Needs: mv.waits(), Changed: mv.State.Changed(),
 		Error: mv.Error, RetryAt: mv.RetryAt, Lost: mv.Lost, Report: mv.Report,
 	}
+	mv.describe(st)
 	m.mu.Lock()
 	if r := m.runners[mv.DID]; r != nil {
 		st.RepoBytes = r.loaded.n.Load()
+		mv.sending(st, r)
 	}
 	m.mu.Unlock()
 	if mv.Account == 0 {
@@ -83,10 +111,32 @@ func (m *Manager) status(ctx context.Context, mv *move) (*Status, error) {
 		return nil, err
 	}
 	st.Records, st.Blobs, st.BlobsHere, st.BlobBytes = facts.Records, facts.Blobs, facts.BlobsHere, facts.BlobBytes
-	if st.Needs == NeedsDocument {
+	if st.Needs == NeedsDocument && !mv.Out {
 		st.Document, err = m.opts.Here.Credentials(ctx, mv.Account)
 	}
 	return st, err
+}
+
+// describe adds what only a move out has.
+func (mv *move) describe(st *Status) {
+	if !mv.Out {
+		return
+	}
+	st.BlobsThere, st.Held, st.Notes = mv.BlobsThere, mv.Holding, mv.Notes
+	switch st.Needs {
+	case NeedsDocument:
+		st.Document = mv.Document
+	case NeedsSignature:
+		st.Operation = mv.Unsigned
+	}
+}
+
+// sending adds what the step that is under way has sent.
+func (mv *move) sending(st *Status, r *runner) {
+	if mv.Out && mv.State == StateBlobs {
+		st.BlobsThere = r.blobs.n.Load()
+		st.RepoBytes += r.blobBytes.n.Load()
+	}
 }
 
 // All tells how all moves stand, the oldest first.

@@ -26,6 +26,9 @@ var errGone = errors.New("the move has ended")
 // step does what the state asks for and puts mv into the next one. What it has done before it fails is done again the next time.
 func (m *Manager) step(ctx context.Context, mv *move, r *runner) error {
 	h := m.host(mv)
+	if mv.Out {
+		return m.stepOut(ctx, mv, h, r)
+	}
 	if mv.State == StateAbandoning {
 		return m.abandon(ctx, mv, h)
 	}
@@ -179,6 +182,11 @@ func (m *Manager) lastLook(ctx context.Context, mv *move, h *host) error {
 }
 
 func (m *Manager) signAgain(mv *move, why error) {
+	if mv.Out {
+		mv.State, mv.Operation, mv.Holding = StateReopen, nil, false
+		mv.note("The operation could not be used any more, so nothing had changed, and the owner was asked again: " + why.Error())
+		return
+	}
 	mv.State, mv.Operation = StateCode, nil
 	mv.Error = "the operation cannot be used any more, so nothing has changed; ask for a new code, or give the rotation key again: " + why.Error()
 }

@@ -206,3 +206,10 @@ func (src source) Scan(lo, hi string, yield func(key string, value cid.Cid) erro
 	}
 	return rows.Err()
 }
+
+// CountRecords counts the records of a collection.
+func (s *Store) CountRecords(ctx context.Context, acct AccountID, collection syntax.NSID) (n int64, err error) {
+	lo, hi := collectionRange(collection)
+	err = s.read.queryRow(ctx, "SELECT count(*) FROM record WHERE account = ? AND path > ? AND path < ?", int64(acct), lo, hi).Scan(&n)
+	return n, err
+}
