@@ -338,7 +338,10 @@ func TestImportRefusals(t *testing.T) {
 		{"a stranger's signature", resigned(t, car, stranger, same), "InvalidSignature"},
 		{"cut short", car[:len(car)-5], "InvalidCar"},
 		{"HTML", []byte("<html>"), "InvalidCar"},
-		{"no tree", resigned(t, car, key, func(commit *repo.Commit, blocks map[string][]byte) { delete(blocks, commit.Data.String()) }), "MissingBlock"},
+		{"no tree", resigned(t, car, key, func(commit *repo.Commit, blocks map[string][]byte) {
+			oneRecord("app.bsky.feed.post/a", []byte{0xa0})(commit, blocks)
+			delete(blocks, commit.Data.String())
+		}), "MissingBlock"},
 		{"a commit as tree", resigned(t, car, key, func(commit *repo.Commit, blocks map[string][]byte) {
 			commit.Data = repo.CIDOf([]byte{0xa0})
 			blocks["x"] = []byte{0xa0}

@@ -88,7 +88,7 @@ func (s *Server) receiveImport(ctx context.Context, acct *store.Account, f *impo
 	case <-ctx.Done():
 		return imported, false, ctx.Err()
 	}
-	if imported, err = s.verifyImport(ctx, acct, archive); err != nil {
+	if imported, archive, err = s.verifyWhole(ctx, acct, f, archive); err != nil {
 		return imported, false, err
 	}
 	head, err := s.headAfterImport(ctx, acct, imported.Commit)
@@ -107,6 +107,44 @@ func (s *Server) receiveImport(ctx context.Context, acct *store.Account, f *impo
 
 func importLimits() repo.ArchiveLimits {
 	return repo.ArchiveLimits{Header: importHeader, Block: importBlock, Total: math.MaxInt64} // the request's body has its own limit
+}
+
+// verifyWhole is verifyImport for an archive that may lack blocks which the account has here: the answer of another server to getRepo with `since`. They are added to
+// the file, which is whole then, and verified as if it had been so from the beginning.
+func (s *Server) verifyWhole(ctx context.Context, acct *store.Account, f *importFile, archive *repo.Archive) (repo.Head, *repo.Archive, error) {
+	imported, err := s.verifyImport(ctx, acct, archive)
+	if !errors.Is(err, repo.ErrMissingBlock) {
+		return imported, archive, err
+	}
+	added, addErr := s.addBlocks(ctx, acct.ID, f)
+	if !added {
+		return imported, archive, errors.Join(err, addErr)
+	}
+	if archive, err = repo.ReadArchive(io.NewSectionReader(f, 0, math.MaxInt64), f, f.spool, importLimits()); err != nil {
+		return imported, archive, err
+	}
+	imported, err = s.verifyImport(ctx, acct, archive)
+	return imported, archive, err
+}
+
+// addBlocks appends the tree and the records that the account has to a CAR, and tells whether there were any.
+func (s *Server) addBlocks(ctx context.Context, acct store.AccountID, f *importFile) (added bool, err error) {
+	snap, err := s.store.Snapshot(ctx, acct)
+	if errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrReplacing) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer snap.Close()
+	if snap.Tree.IsEmpty() {
+		return false, nil
+	}
+	if err := s.blobs.CheckSpace(); err != nil {
+		return false, err
+	}
+	err = snap.Cause(repo.ExportBlocks(f, snap.Tree, snap, snap.Bodies("").Next))
+	return err == nil, err
 }
 
 // verifyImport checks everything about an archive: whose it is, who signed it, that the tree is whole and in order, and every record.

@@ -108,15 +108,7 @@ func (c *client) wantRescued(n *network, car []byte, password string) *client {
 	there := &client{network: n, t: c.t, did: c.did, handle: c.handle}
 	out := signIn(there, c.did, password).ok()
 	there.token = out.str("accessJwt")
-	want, got := recordCIDs(c.t, car), recordCIDs(c.t, there.exportCAR())
-	if len(want) != len(got) {
-		c.t.Errorf("%d records, want %d", len(got), len(want))
-	}
-	for path, id := range want {
-		if got[path] != id {
-			c.t.Errorf("%s: %s, want %s", path, got[path], id)
-		}
-	}
+	there.wantRecords(car)
 	there.wantEvents(c.t, func() { there.createPost("first after the rescue") }, "commit")
 	there.check()
 	return there
