@@ -17,7 +17,7 @@ import (
 
 const (
 	maxExportJSON      = 16 << 20 // bytes of the manifest, and of the preferences
-	maxExportDirectory = 64 << 20 // bytes of the ZIP file's directory, which is held in memory: some 500,000 blobs
+	maxExportDirectory = 32 << 20 // bytes of the ZIP file's directory, which is held in memory: some 250,000 blobs
 )
 
 // exportArchive is the ZIP file of an export, from whoever. Its directory has been checked: it names nothing but what an export has, each once, in its plain

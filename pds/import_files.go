@@ -42,7 +42,21 @@ func newImports(dataDirectory string) (*imports, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the folder for imports: %w", err)
 	}
-	return &imports{dir: dir, gate: make(chan struct{}, maxImports), busy: make(map[store.AccountID]bool)}, nil
+	return &imports{dir: dir, gate: make(chan struct{}, maxImports), busy: make(map[store.AccountID]bool)}, clearImports(dir)
+}
+
+// clearImports removes at the start what no job goes on with: an earlier process was in the midst of it, and it may be large.
+func clearImports(dir string) error {
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		if err == nil && (strings.HasPrefix(e.Name(), rescuePrefix) || strings.HasPrefix(e.Name(), indexPrefix)) {
+			err = os.Remove(filepath.Join(dir, e.Name()))
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("clear the folder for imports: %w", err)
+	}
+	return nil
 }
 
 // enter keeps an account to one import at a time.

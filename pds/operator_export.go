@@ -58,6 +58,10 @@ type ExportManifest struct {
 	Blobs      int64         `json:"blobs"`
 	BlobBytes  int64         `json:"blobBytes"`
 	Missing    []string      `json:"missing,omitempty"` // blobs that records refer to and the server does not have
+
+	// What moderators have taken down of it, with their references: records by path, blobs by CID.
+	RecordTakedowns map[string]string `json:"recordTakedowns,omitempty"`
+	BlobTakedowns   map[string]string `json:"blobTakedowns,omitempty"`
 }
 
 func (s *Server) operatorExport(w http.ResponseWriter, r *http.Request) {
@@ -108,13 +112,17 @@ func (s *Server) writeExport(ctx context.Context, w io.Writer, acct *store.Accou
 	z := zip.NewWriter(w)
 	m := &ExportManifest{
 		About: aboutExport, Format: exportFormat, DID: acct.DID, Handle: acct.Handle, Email: acct.Email, Server: s.cfg.PublicURL(),
-		CreatedAt: acct.CreatedAt, ExportedAt: time.Now().UTC().Truncate(time.Second), Status: acct.Status(), SigningKey: acct.SigningKeyDID,
+		BlobTakedowns: map[string]string{}, CreatedAt: acct.CreatedAt, ExportedAt: time.Now().UTC().Truncate(time.Second), Status: acct.Status(), SigningKey: acct.SigningKeyDID,
 		Commit: snap.Head.CID.String(), Rev: snap.Head.Commit.Rev,
 	}
 	if err := exportRepo(z, snap, m); err != nil {
 		return err
 	}
 	if err := s.exportBlobs(ctx, z, acct, m); err != nil {
+		return err
+	}
+	var err error
+	if m.RecordTakedowns, err = s.store.RecordTakedowns(ctx, acct.ID); err != nil {
 		return err
 	}
 	prefs, err := s.accounts.Preferences(ctx, acct.ID, true)
@@ -177,6 +185,9 @@ func (s *Server) exportBlobs(ctx context.Context, z *zip.Writer, acct *store.Acc
 		for _, b := range page {
 			if after = b.CID; !b.Referenced {
 				continue
+			}
+			if b.TakedownRef != "" {
+				m.BlobTakedowns[b.CID.String()] = b.TakedownRef
 			}
 			if err := s.exportBlob(z, acct.DID, b, m); err != nil {
 				return err

@@ -222,7 +222,7 @@ func (r *rescueRun) store(ctx context.Context, acct *store.Account, row store.Ac
 			err = tx.SetDeactivated(ctx, acct.ID, now.DeactivatedAt, time.Time{}) // it need not end any more
 		}
 		if err == nil {
-			err = shutOutAgain(ctx, tx, now, r.m)
+			err = takeDownAgain(ctx, tx, acct.ID, r.m)
 		}
 		if err != nil {
 			return err
@@ -230,17 +230,6 @@ func (r *rescueRun) store(ctx context.Context, acct *store.Account, row store.Ac
 		row.Stored = true
 		return tx.PutAccountImport(ctx, row)
 	})
-}
-
-// shutOutAgain keeps a takedown or suspension that the account had where the archive was made: only the operator ends one.
-func shutOutAgain(ctx context.Context, tx *store.Tx, acct *store.Account, m *ExportManifest) error {
-	switch m.Status {
-	case store.StatusTakendown:
-		return tx.SetTakedown(ctx, acct.ID, "IMPORTED-"+m.Server)
-	case store.StatusSuspended:
-		return tx.SetSuspended(ctx, acct.ID, time.Now())
-	}
-	return nil
 }
 
 func (r *rescueRun) preferences(ctx context.Context, acct *store.Account) error {

@@ -55,6 +55,9 @@ func SignOperation(operation json.RawMessage, signer, private string) (json.RawM
 	if err := json.Unmarshal(operation, &op); err != nil {
 		return nil, err
 	}
+	if op.Type != plc.TypeOperation || !slices.Contains(op.RotationKeys, signer) {
+		return nil, errors.New("the server asks for an operation that would take the DID from who has the key")
+	}
 	signed, err := plc.Sign(op, key)
 	if err != nil {
 		return nil, err
@@ -151,8 +154,11 @@ func (s *Server) nameHere(op *plc.Operation, acct *store.Account) {
 // rescueDID sees to it, as far as it can, that the DID of an account that was made of an archive names this server, and then makes the account active. It may be
 // called again at any time. Without an operation of the owner's it changes nothing but the signing key of a DID that is this server's already.
 func (s *Server) rescueDID(ctx context.Context, acct *store.Account, row store.AccountImport, op *plc.Operation) (RescuedDID, error) {
-	if acct.DeactivatedAt.IsZero() {
+	switch {
+	case acct.Announced() && acct.DeactivatedAt.IsZero():
 		return RescuedDID{}, nil
+	case acct.Announced(): // it came, and its owner has deactivated it since
+		return RescuedDID{Needs: RescueNeedsActivate}, nil
 	}
 	here := migrationHere{s}
 	named, err := here.Named(ctx, acct.ID)

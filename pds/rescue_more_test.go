@@ -7,7 +7,6 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
@@ -99,12 +98,12 @@ func TestRescueCutOff(t *testing.T) {
 		if err == nil && told <= cut {
 			break
 		}
+		if cut%2 == 0 { // the end of the process leaves it
+			n.leftOver(t, archive)
+		}
 		n.stop()
 		n.port = at
 		n.start(nil)
-		if err := n.srv.sweepImportsBefore(t.Context(), c.account().CreatedAt.AddDate(1, 0, 0)); err != nil {
-			t.Fatal(err)
-		}
 		out := n.mustImport(t, archive, RescueRequest{})
 		if out.Needs != RescueNeedsNothing || out.Records != 13 || out.Blobs != 1 || out.MissingCount != 0 {
 			t.Errorf("cut off at %d: %+v", cut, out)
@@ -116,6 +115,12 @@ func TestRescueCutOff(t *testing.T) {
 		c.wantRescued(n, car, password)
 		n.stop()
 	}
+}
+
+// leftOver is an archive of which nobody knows any more.
+func (n *network) leftOver(t *testing.T, archive []byte) {
+	t.Helper()
+	n.operatorCall(t, RescueUploadPath, "application/zip", archive).ok()
 }
 
 // The directory has the operation, and the process ends before the account is active.
@@ -159,23 +164,59 @@ func TestRescueTakesNoAccountBack(t *testing.T) {
 	}
 }
 
-// Blobs that the moderators have hidden go along, and so does everything of an account that is taken down.
+// What moderators have hidden goes along, and is hidden afterwards.
 func TestExportOfWhatIsTakenDown(t *testing.T) {
 	n := startNetwork(t, nil)
 	c := n.signUp(t, "alice")
 	_, ref := c.fill(2)
-	down := map[string]any{"$type": "com.atproto.admin.defs#repoBlobRef", "did": c.did, "cid": object(ref).str("ref.$link")}
-	a := n.operatorJSON(t, "/xrpc/com.atproto.admin.updateSubjectStatus", map[string]any{"subject": down, "takedown": map[string]any{"applied": true, "ref": "x"}})
-	a.ok()
+	post := c.createPost("hidden").str("uri")
+	hide := func(subject map[string]any) {
+		n.operatorJSON(t, "/xrpc/com.atproto.admin.updateSubjectStatus",
+			map[string]any{"subject": subject, "takedown": map[string]any{"applied": true, "ref": "case-2"}}).ok()
+	}
+	picture := object(ref).str("ref.$link")
+	hide(map[string]any{"$type": "com.atproto.admin.defs#repoBlobRef", "did": c.did, "cid": picture})
+	hide(map[string]any{"$type": "com.atproto.repo.strongRef", "uri": post, "cid": c.cidOf(post)})
 	if err := n.srv.accounts.Takedown(t.Context(), c.account().ID, "case-1", nil); err != nil {
 		t.Fatal(err)
 	}
 	file := filepath.Join(t.TempDir(), "alice.zip")
-	if err := os.WriteFile(file, c.archive(), 0o600); err != nil {
+	archive := c.archive()
+	if err := os.WriteFile(file, archive, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	m, err := VerifyExport(t.Context(), file, nil)
-	if err != nil || m.Blobs != 1 || len(m.Missing) != 0 || m.Status != store.StatusTakendown || !strings.HasPrefix(m.DID.String(), "did:plc:") {
+	if err != nil || m.Blobs != 1 || len(m.Missing) != 0 || m.Status != store.StatusTakendown || m.BlobTakedowns[picture] != "case-2" {
 		t.Errorf("%+v, %v", m, err)
 	}
+	c.lost()
+	n.mustImport(t, archive, RescueRequest{})
+	if err := n.srv.setAccountTakedown(t.Context(), c.account().ID, ""); err != nil {
+		t.Fatal(err)
+	}
+	anyone := n.anonymous(t)
+	anyone.get("com.atproto.sync.getBlob", "did", c.did, "cid", picture).fails(400, "BlobNotFound")
+	anyone.get("com.atproto.repo.getRecord", "repo", c.did, "collection", "app.bsky.feed.post", "rkey", rkeyOf(post)).fails(400, "RecordNotFound")
+	if got := anyone.get("com.atproto.repo.listRecords", "repo", c.did, "collection", "app.bsky.feed.post").ok(); len(got.at("records").([]any)) != 3 {
+		t.Errorf("records shown: %v", got)
+	}
+}
+
+// An owner who deactivates the account after it came back is not overruled by the command, given again.
+func TestRescueLeavesADeactivatedAccount(t *testing.T) {
+	n := startNetwork(t, nil)
+	c := n.rescuable(t)
+	archive := c.archive()
+	c.lost()
+	n.mustImport(t, archive, RescueRequest{})
+	c.token = signIn(c, c.did, "new-password").ok().str("accessJwt")
+	c.deactivate()
+	if out := n.mustImport(t, archive, RescueRequest{}); out.Needs != RescueNeedsActivate || c.account().Status() != store.StatusDeactivated {
+		t.Errorf("%+v, %s", out, c.account().Status())
+	}
+}
+
+func (c *client) cidOf(uri string) string {
+	c.t.Helper()
+	return c.get("com.atproto.repo.getRecord", "repo", c.did, "collection", "app.bsky.feed.post", "rkey", rkeyOf(uri)).ok().str("cid")
 }

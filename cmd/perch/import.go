@@ -217,7 +217,7 @@ func next(out *pds.Rescued, did pds.RescuedDID) string {
 		}
 		return "The account is here and active."
 	case pds.RescueNeedsActivate:
-		return fmt.Sprintf("The account is here, and deactivated as it was before. Its owner can sign in and activate it, or `perch account activate %s` does.", out.DID)
+		return fmt.Sprintf("The account is here, and deactivated. Its owner can sign in and activate it, or `perch account activate %s` does.", out.DID)
 	case pds.RescueNeedsDocument:
 		return fmt.Sprintf("The account waits, deactivated, until its DID document names this server and this key for repositories (#atproto):\n  %s\n"+
 			"Once that is published: `perch account activate %s`.", did.SigningKey, out.DID)

@@ -148,6 +148,19 @@ func collections(ctx context.Context, q querier, acct AccountID) ([]syntax.NSID,
 	}
 }
 
+// RecordTakedowns returns the references of the records of an account that are taken down, by their paths.
+func (s *Store) RecordTakedowns(ctx context.Context, acct AccountID) (map[string]string, error) {
+	const query = "SELECT path, takedown_ref FROM record WHERE account = ? AND takedown_ref IS NOT NULL"
+	type down struct{ path, ref string }
+	rows, err := s.read.query(ctx, query, int64(acct))
+	all, err := collect(rows, err, func(r *sql.Rows, d *down) error { return r.Scan(&d.path, &d.ref) })
+	refs := make(map[string]string, len(all))
+	for _, d := range all {
+		refs[d.path] = d.ref
+	}
+	return refs, err
+}
+
 // SetRecordTakedown takes a record out of public reads, or puts it back if ref is "". It stays in the repository. ErrNotFound if there is none.
 func (tx *Tx) SetRecordTakedown(ctx context.Context, acct AccountID, path, ref string) error {
 	const update = "UPDATE record SET takedown_ref = ? WHERE account = ? AND path = ?"
