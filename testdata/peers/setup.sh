@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes everything that the tests with real peers need: Node 22 and the pinned npm packages in node_modules,
-# indigo's relay and goat and an S3 server in .cache/bin, the tools for a network namespace. Needs Go, Node >= 20 with npm, and root only where a Debian package is missing.
+# Chromium, indigo's relay and goat and an S3 server in .cache/bin, the tools for a network namespace. Needs Go, Node >= 20 with npm, and root only where a Debian package is missing.
 # Does nothing when nothing changed. `setup.sh npm` or `setup.sh go` makes only that half.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -57,6 +57,9 @@ install_go() {
 	printf '%s\n' "$3" >"$stamp"
 }
 
+# setup_browser: Debian's own, because the npm packages would fetch theirs.
+setup_browser() { need chromium chromium; }
+
 setup_go() {
 	need ip iproute2
 	need unshare util-linux
@@ -66,10 +69,14 @@ setup_go() {
 }
 
 case "${1:-all}" in
-npm) setup_npm ;;
+npm)
+	setup_npm
+	setup_browser
+	;;
 go) setup_go ;;
 all)
 	setup_npm
+	setup_browser
 	setup_go
 	;;
 *)

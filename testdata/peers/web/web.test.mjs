@@ -1,0 +1,141 @@
+import assert from 'node:assert/strict'
+import { after, before, test } from 'node:test'
+import { adminPost, audit, focused, launch, sizes, tabTo, url, visit } from './browser.mjs'
+
+let browser, invite
+before(async () => {
+  browser = await launch()
+  invite = (await adminPost('com.atproto.server.createInviteCode', { useCount: 20 })).code
+})
+after(() => browser?.close())
+
+const password = 'correct horse'
+
+async function fillSignUp(page, name) {
+  await page.fill('#handle', name)
+  await page.fill('#email', `${name}@example.com`)
+  await page.fill('#password', password)
+  if (await page.$('#invite')) await page.fill('#invite', invite)
+}
+
+for (const size of Object.keys(sizes)) {
+  test(`a newcomer on a ${size}`, async () => {
+    const v = await visit(browser, size)
+    const { page } = v
+    const name = 'new-' + size
+
+    await page.goto(url + '/')
+    await audit(v, 'home')
+    await page.click('text=Create an account')
+    await audit(v, 'sign-up')
+    await page.fill('#handle', name)
+    await page.waitForFunction(() => document.querySelector('#handle-checked').textContent.includes('is available'))
+    await fillSignUp(page, name)
+    await page.fill('#password', 'short')
+    await page.click('button.button[type=submit]:has-text("Create the account")')
+    await page.waitForSelector('[role=alert]:focus') // the summary of the errors has the focus
+    assert.match(await page.title(), /^Error:/)
+    await audit(v, 'sign-up-error')
+    await page.fill('#password', password)
+    await page.click('button.button[type=submit]:has-text("Create the account")')
+    await page.waitForURL('**/account')
+    await audit(v, 'overview')
+
+    await page.click('.menu summary')
+    await audit(v, 'menu')
+    await page.keyboard.press('Escape')
+    await page.goto(url + '/account/switch')
+    await audit(v, 'switch')
+    await page.goto(url + '/account/confirm?next=/account')
+    await audit(v, 'confirm')
+    await page.fill('#password', password)
+    await page.keyboard.press('Enter')
+    await page.waitForURL('**/account')
+    await page.click('.menu summary')
+    await page.click('.panel button')
+    await page.waitForURL('**/account/sign-in')
+    await audit(v, 'signed-out')
+    await page.fill('#identifier', name + '.test')
+    await page.fill('#password', 'wrong')
+    await page.click('text="Show"')
+    assert.equal(await page.getAttribute('#password', 'type'), 'text')
+    await page.keyboard.press('Tab')
+    await page.click('button.button[type=submit]')
+    await audit(v, 'sign-in-error')
+    await page.click('text=Forgotten your password?')
+    await audit(v, 'reset')
+    await page.fill('#email', 'nobody@example.com')
+    await page.keyboard.press('Enter')
+    await page.waitForURL('**/account/reset/code')
+    await audit(v, 'reset-code')
+    await page.goto(url + '/account/nowhere')
+    await audit(v, 'missing')
+    await v.context.close()
+  })
+}
+
+test('every language fits on a phone', async () => {
+  const v = await visit(browser, 'phone')
+  for (const lang of ['de', 'es', 'fr', 'ja', 'pt']) {
+    for (const path of ['/', '/account/sign-in', '/account/sign-up']) {
+      await v.page.goto(`${url}${path}?lang=${lang}`)
+      assert.equal(await v.page.getAttribute('html', 'lang'), lang)
+      await audit(v, `${lang}${path.replaceAll('/', '-')}`)
+    }
+  }
+  await v.context.close()
+})
+
+test('the keyboard is enough', async () => {
+  const v = await visit(browser, 'desktop')
+  const { page } = v
+  await page.goto(url + '/')
+  await page.keyboard.press('Tab')
+  assert.equal((await focused(page)).name, 'Skip to the content')
+  await tabTo(page, 'Create an account')
+  await page.keyboard.press('Enter')
+  await page.waitForURL('**/account/sign-up')
+  for (const [field, text] of [['handle', 'typist'], ['email', 'typist@example.com'], ['password', password], ['invite', invite]]) {
+    if (!(await page.$('#' + field))) continue // this server asks for no invite code
+    await tabTo(page, field)
+    await page.keyboard.type(text)
+  }
+  await tabTo(page, 'Create the account')
+  await page.keyboard.press('Enter')
+  await page.waitForURL('**/account')
+  await tabTo(page, 'typist.test')
+  await page.keyboard.press('Enter')
+  await tabTo(page, 'Sign out')
+  await page.keyboard.press('Enter')
+  await page.waitForURL('**/account/sign-in')
+  await tabTo(page, 'identifier')
+  await page.keyboard.type('typist.test')
+  await tabTo(page, 'password')
+  await page.keyboard.type(password)
+  await tabTo(page, 'remember')
+  await page.keyboard.press('Space')
+  await page.keyboard.press('Enter')
+  await page.waitForURL('**/account')
+  assert.deepEqual(v.complaints, [])
+  await v.context.close()
+})
+
+test('everything works without script', async () => {
+  const v = await visit(browser, 'phone', { javaScriptEnabled: false })
+  const { page } = v
+  await page.goto(url + '/account/sign-up')
+  await page.fill('#handle', 'plain')
+  await page.click('text=Is it available?')
+  await page.waitForSelector('text=plain.test is available')
+  await fillSignUp(page, 'plain')
+  await page.click('text="Create the account"')
+  await page.waitForURL('**/account')
+  await page.click('.menu summary')
+  await page.click('.panel button')
+  await page.waitForURL('**/account/sign-in')
+  await page.fill('#identifier', 'plain@example.com')
+  await page.fill('#password', password)
+  await page.click('button.button[type=submit]')
+  await page.waitForURL('**/account')
+  await v.context.close()
+})
