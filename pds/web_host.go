@@ -18,6 +18,7 @@ func (s *Server) buildWeb() (err error) {
 	s.web, err = web.New(web.Options{
 		Accounts:       s.accounts,
 		Host:           pageHost{s},
+		OAuth:          s.oauth,
 		Logger:         s.log,
 		PublicURL:      s.cfg.PublicURL(),
 		HandleDomains:  s.cfg.HandleDomains(),

@@ -26,7 +26,13 @@ func (n *network) visitor(t *testing.T) *visitor {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &visitor{network: n, t: t, client: &http.Client{Jar: jar}, header: http.Header{}}
+	stay := func(req *http.Request, _ []*http.Request) error {
+		if !strings.HasPrefix(req.URL.String(), n.url+"/") {
+			return http.ErrUseLastResponse // it leads to an app
+		}
+		return nil
+	}
+	return &visitor{network: n, t: t, client: &http.Client{Jar: jar, CheckRedirect: stay}, header: http.Header{}}
 }
 
 func (v *visitor) do(verb, path string, form url.Values) *visitor {

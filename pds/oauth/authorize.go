@@ -36,7 +36,8 @@ func (s *Service) Open(ctx context.Context, clientID, requestURI, device string)
 	}
 	return &Request{
 		URI: requestURI, ClientID: clientID, Client: c.public(), Permissions: shown, Prompt: p.Prompt, LoginHint: p.LoginHint,
-		Display: p.Display, UILocales: p.UILocales, RedirectURI: p.RedirectURI, ExpiresAt: row.ExpiresAt, id: row.ID, device: device, params: *p,
+		Display: p.Display, UILocales: p.UILocales, RedirectURI: p.RedirectURI, PushedAt: row.ForgetAt.Add(-challengeMemory), ExpiresAt: row.ExpiresAt,
+		id: row.ID, device: device, params: *p,
 	}, nil
 }
 

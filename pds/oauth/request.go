@@ -36,6 +36,8 @@ type Request struct {
 	UILocales []string
 	// RedirectURI is where the browser goes in the end.
 	RedirectURI string
+	// PushedAt is when the app made it. With PromptLogin the person must have given the password since.
+	PushedAt time.Time
 	// ExpiresAt is when the request ends unless something is decided.
 	ExpiresAt time.Time
 

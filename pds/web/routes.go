@@ -25,6 +25,10 @@ func (s *Site) routes() {
 	s.page("GET /account/reset/code", s.showResetCode)
 	s.page("POST /account/reset/code", s.resetCode, limit("reset code", 50, 5*time.Minute))
 
+	s.page("GET "+authorizePath, s.authorize, limit("authorize", 300, 5*time.Minute))
+	s.page("POST "+authorizePath, s.decide, limit("decide", 100, 5*time.Minute))
+	s.page("POST "+authorizePath+"/reactivate", s.reactivate, limit("reactivate", 30, time.Hour))
+
 	s.page("/", s.missing)
 }
 

@@ -91,7 +91,7 @@ func New(opts Options) (*Site, error) {
 
 // Paths are where the pages are, "/*" at the end standing for everything below.
 func Paths() []string {
-	return []string{"/", "/account", "/account/*", assetPath + "*"}
+	return []string{"/", "/account", "/account/*", authorizePath, authorizePath + "/*", assetPath + "*"}
 }
 
 // ServeHTTP implements http.Handler.
