@@ -16,7 +16,6 @@ import (
 	"github.com/bluesky-social/indigo/atproto/atcrypto"
 	"github.com/bluesky-social/indigo/atproto/syntax"
 
-	"perch/identity/plc"
 	"perch/pds/mail"
 	"perch/pds/seal"
 	"perch/pds/web"
@@ -30,6 +29,7 @@ const (
 	maxPort        = 1<<16 - 1
 
 	minWatchInterval = 10 * time.Minute // lest a directory that is everybody's is asked too often
+	maxWatchInterval = 48 * time.Hour   // which leaves a day to undo something
 )
 
 // checker collects what is wrong. A setting that could not be read is not looked at again.
@@ -200,8 +200,8 @@ func (c *Config) checkAccounts(k *checker) {
 	if !slices.Contains([]string{didWebOff, didWebOperator, didWebEveryone}, c.DIDWebAccounts) {
 		k.add("PDS_DID_WEB_ACCOUNTS", "%q says not who; write off, operator or everyone", c.DIDWebAccounts)
 	}
-	if c.PLCWatchInterval != 0 && (c.PLCWatchInterval < minWatchInterval || c.PLCWatchInterval > plc.RecoveryWindow) {
-		k.add("PDS_PLC_WATCH_INTERVAL", "%v is no good interval; write one from %v to %v, or 0 to turn it off", c.PLCWatchInterval, minWatchInterval, plc.RecoveryWindow)
+	if c.PLCWatchInterval != 0 && (c.PLCWatchInterval < minWatchInterval || c.PLCWatchInterval > maxWatchInterval) {
+		k.add("PDS_PLC_WATCH_INTERVAL", "%v is no good interval; write one from %v to %v, or 0 to turn it off", c.PLCWatchInterval, minWatchInterval, maxWatchInterval)
 	}
 	if c.RecoveryDIDKey != "" {
 		if _, err := atcrypto.ParsePublicDIDKey(c.RecoveryDIDKey); err != nil {

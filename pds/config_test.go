@@ -113,6 +113,8 @@ func TestMistakes(t *testing.T) {
 		"PDS_INVITE_REQUIRED":                       "yes",
 		"PDS_RECOVERY_DID_KEY":                      "did:plc:abc",
 		"PDS_DID_PLC_URL":                           "plc.directory",
+		"PDS_PLC_WATCH_INTERVAL":                    "72h",
+		"PDS_DID_WEB_ACCOUNTS":                      "true",
 		"PDS_DID_CACHE_MAX_TTL":                     "1000",
 		"PDS_REPO_BACKFILL_LIMIT_MS":                "0",
 		"PDS_FIREHOSE_MAX_SUBSCRIBERS":              "-1",

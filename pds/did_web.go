@@ -61,6 +61,10 @@ func (s *Server) createWebAccount(ctx context.Context, in *createAccountInput, b
 		return account.Session{}, err
 	}
 	defer res.Release()
+	// Whoever has a host under our domain somewhere else may have a DID there.
+	if _, err := s.identity.Refresh(ctx, did); err == nil {
+		return account.Session{}, store.ErrDIDTaken
+	}
 	session, err := s.storeAccountWith(ctx, res, did, func(tx *store.Tx, _ store.AccountID) error { return tx.CreateDIDWeb(ctx, handle.String()) })
 	if err == nil {
 		s.relay.Notify()

@@ -3,6 +3,7 @@ package pds
 import (
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -246,4 +247,30 @@ func TestWatcherSeesOurOperationsNullified(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	c.undo(UndoRequest{}).fails(400, "UndoImpossible")
+}
+
+// While the directory does not answer, nothing is lost and nobody's turn passes.
+func TestWatcherWaitsForTheDirectory(t *testing.T) {
+	f, n := startFlakyPLC(t)
+	c := n.signUp(t, "alice")
+	key := c.addKey()
+	c.look()
+	c.strange(key, func(op *plc.Operation) { op.SetHandle("mallory.example") })
+	if err := n.srv.store.Update(t.Context(), func(tx *store.Tx) error { return tx.SetPLCHead(t.Context(), c.account().ID, "", time.Now()) }); err != nil {
+		t.Fatal(err)
+	}
+	f.down.Store(true)
+	for range 3 {
+		if looked, err := n.srv.watchOne(t.Context()); !looked || !errors.Is(err, plc.ErrUnavailable) {
+			t.Fatal(looked, err)
+		}
+	}
+	c.undo(UndoRequest{}).fails(502, "UpstreamFailure")
+	f.down.Store(false)
+	if looked, err := n.srv.watchOne(t.Context()); !looked || err != nil {
+		t.Fatal(looked, err)
+	}
+	if got := c.alerts(false); len(got) != 1 {
+		t.Errorf("%+v", got)
+	}
 }
