@@ -19,7 +19,7 @@ const migratePoll = time.Second
 func (p *program) migrateCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "migrate",
-		Usage: "move accounts to the running server",
+		Usage: "move accounts to the running server, or from it to another",
 		Commands: []*cli.Command{
 			{
 				Name:      "in",
@@ -40,7 +40,8 @@ func (p *program) migrateCommand() *cli.Command {
 				},
 				Action: p.migrateIn,
 			},
-			{Name: "list", Usage: "list all moves", Flags: []cli.Flag{serverFlag}, Action: p.migrateList},
+			p.migrateOutCommand(),
+			{Name: "list", Usage: "list all moves, those to here and those from here", Flags: []cli.Flag{serverFlag}, Action: p.migrateList},
 		},
 	}
 }
@@ -51,6 +52,7 @@ type mover struct {
 	server *client
 	base   pds.MigrateRequest
 	key    string // private rotation key; "" of somebody who enters a code
+	other  string // what the other server is called: "old" or "new"
 	from   progressMark
 	shown  string
 }
@@ -62,29 +64,43 @@ type progressMark struct {
 }
 
 func (p *program) migrateIn(ctx context.Context, c *cli.Command) error {
-	server, err := p.client(ctx, c)
-	if err != nil {
+	m, done, err := p.mover(ctx, c)
+	if done || err != nil {
 		return err
 	}
-	m := &mover{prompter: p.prompter(), server: server}
+	return m.ended(ctx, m.run(ctx))
+}
+
+// mover makes what leads a move, unless the command line asks for less.
+func (p *program) mover(ctx context.Context, c *cli.Command) (m *mover, done bool, err error) {
+	server, err := p.client(ctx, c)
+	if err != nil {
+		return nil, false, err
+	}
+	m = &mover{prompter: p.prompter(), server: server, other: "old"}
+	if c.Name == "out" {
+		m.other = "new"
+	}
 	m.base = pds.MigrateRequest{Account: strings.TrimPrefix(c.Args().First(), "@"), Handle: c.String("handle"), Email: c.String("email")}
 	switch {
 	case c.Bool("abandon"):
-		return m.abandon(ctx)
+		return nil, true, m.abandon(ctx)
 	case c.Bool("status"):
 		out, err := m.send(ctx, pds.MigrateShow, pds.MigrateRequest{})
 		if err == nil && !out.Found {
 			err = fmt.Errorf("no move of %s has begun", m.base.Account)
 		}
 		if err != nil {
-			return err
+			return nil, true, err
 		}
-		return p.showMoves(out.Migration)
+		return nil, true, p.showMoves(out.Migration)
 	}
-	if m.key, err = rotationKey(m.prompter, c); err != nil {
-		return err
-	}
-	err = m.run(ctx)
+	m.key, err = rotationKey(m.prompter, c)
+	return m, false, err
+}
+
+// ended says what the end of a command means for the move.
+func (m *mover) ended(ctx context.Context, err error) error {
 	switch {
 	case errors.Is(err, errNoAnswer):
 		return fmt.Errorf("%w: nothing is lost; call this again to go on", err)
@@ -100,7 +116,7 @@ func (m *mover) abandon(ctx context.Context) error {
 	if err == nil && out.Migration != nil {
 		m.base.Account = out.Migration.DID.String() // its handle may not resolve
 	}
-	for err == nil && out.Found {
+	for err == nil && out.Found && out.Migration.State != pds.MigrationAbandoned {
 		select {
 		case <-ctx.Done():
 			return errors.New("interrupted; the server goes on with giving up")
@@ -108,8 +124,17 @@ func (m *mover) abandon(ctx context.Context) error {
 			out, err = m.send(ctx, pds.MigrateShow, pds.MigrateRequest{})
 		}
 	}
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
+	case m.other == "new":
+		fmt.Fprintln(m.p.stdout, "given up: the account here is as it was")
+		if out.Found {
+			for _, n := range out.Migration.Notes {
+				fmt.Fprintln(m.p.stdout, n)
+			}
+		}
+		return nil
 	}
 	fmt.Fprintln(m.p.stdout, "given up: the account and its data here are deleted, unless it was here before, and nothing has changed at the old server")
 	return nil
@@ -145,12 +170,7 @@ func (m *mover) run(ctx context.Context) error {
 		case st.Needs == pds.MigrationNeedsKey:
 			err = m.sign(ctx, st)
 		default:
-			m.progress(st)
-			select {
-			case <-ctx.Done():
-				return ctx.Err()
-			case <-time.After(migratePoll):
-			}
+			err = m.wait(ctx, st)
 		}
 		if err != nil {
 			return err
@@ -168,7 +188,7 @@ func (m *mover) begin(ctx context.Context) error {
 
 // signIn asks for the password at the old server, and for the code of a second factor if it wants one.
 func (m *mover) signIn(ctx context.Context, action string, in pds.MigrateRequest) (err error) {
-	if in.Password, err = m.secret("Password of " + m.base.Account + " at the old server:"); err != nil {
+	if in.Password, err = m.secret("Password of " + m.base.Account + " at the " + m.other + " server:"); err != nil {
 		return err
 	}
 	out, err := m.send(ctx, action, in)
@@ -218,14 +238,37 @@ func (m *mover) code(ctx context.Context, st *pds.Migration) error {
 	}
 }
 
+// wait shows how far the move has come, and lets some time pass.
+func (m *mover) wait(ctx context.Context, st *pds.Migration) error {
+	m.progress(st)
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(migratePoll):
+		return nil
+	}
+}
+
+// carried is how many blobs are at the new host.
+func carried(st *pds.Migration) int64 {
+	if st.Out {
+		return st.BlobsThere
+	}
+	return st.BlobsHere
+}
+
 // progress shows how far the move has come: on a terminal in one line, else whenever there is something new.
 func (m *mover) progress(st *pds.Migration) {
-	text := fmt.Sprintf("%s: %d records, %d of %d blobs, %s", st.State, st.Records, st.BlobsHere, st.Blobs, size(st.RepoBytes+st.BlobBytes))
+	bytes := st.RepoBytes
+	if !st.Out {
+		bytes += st.BlobBytes
+	}
+	text := fmt.Sprintf("%s: %d records, %d of %d blobs, %s", st.State, st.Records, carried(st), st.Blobs, size(bytes))
 	if left := m.left(st); left > 0 {
 		text += ", " + left.String() + " left"
 	}
 	if st.Needs == pds.MigrationNeedsDocument {
-		text = fmt.Sprintf("waiting for the DID document to name this server: %v", st.Document)
+		text = fmt.Sprintf("waiting for the DID document to name the server that the account moves to: %v", st.Document)
 	}
 	if st.Error != "" {
 		text += "; tries again: " + st.Error
@@ -240,10 +283,11 @@ func (m *mover) progress(st *pds.Migration) {
 
 // left is how long the blobs will take that are not here yet, at the pace so far.
 func (m *mover) left(st *pds.Migration) time.Duration {
-	if m.from.at.IsZero() || st.BlobsHere < m.from.blobs {
-		m.from = progressMark{time.Now(), st.BlobsHere}
+	now := carried(st)
+	if m.from.at.IsZero() || now < m.from.blobs {
+		m.from = progressMark{time.Now(), now}
 	}
-	done, todo := st.BlobsHere-m.from.blobs, st.Blobs-st.BlobsHere
+	done, todo := now-m.from.blobs, st.Blobs-now
 	if done == 0 || todo <= 0 {
 		return 0
 	}
@@ -263,6 +307,11 @@ func (m *mover) report(st *pds.Migration) error {
 	r, w := st.Report, tabwriter.NewWriter(m.p.stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "handle\t%s\ndid\t%s\nfrom\t%s\nrecords\t%d\nblobs\t%d (%s)\ntook\t%s\n",
 		st.Handle, st.DID, st.Host, r.Records, r.Blobs, size(r.BlobBytes), time.Duration(r.Seconds)*time.Second)
+	return m.remarks(w, r)
+}
+
+// remarks ends a report with what did not go as it should.
+func (m *mover) remarks(w *tabwriter.Writer, r *pds.MigrationReport) error {
 	for _, l := range r.Lost {
 		fmt.Fprintf(w, "lost\tblob %s: %s\n", l.CID, l.Reason)
 	}
@@ -291,7 +340,14 @@ func (p *program) showMoves(all ...*pds.Migration) error {
 		if st.Needs != "" {
 			waits = "needs " + st.Needs
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%d records\t%d/%d blobs\t%s\n", st.Handle, st.DID, st.State, st.Records, st.BlobsHere, st.Blobs, waits)
+		way, name := "from", st.Handle.String()
+		if st.Out {
+			way = "to"
+		}
+		if name == "" {
+			name = st.OldHandle
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%d records\t%d/%d blobs\t%s %s\t%s\n", name, st.DID, st.State, st.Records, carried(st), st.Blobs, way, st.Host, waits)
 	}
 	return w.Flush()
 }
