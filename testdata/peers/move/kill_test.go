@@ -1,10 +1,13 @@
 package move
 
 import (
+	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"testing"
+	"time"
 
 	"perch/testdata/peers/bench/server"
 	"perch/testdata/peers/bench/wire"
@@ -79,6 +82,48 @@ func TestKilled(t *testing.T) {
 	})
 	w.finish()
 }
+
+// TestKilledWhileStoring kills the receiving server again and again at some time after it has received the whole of a larger repository, which it stores in many
+// small transactions.
+func TestKilledWhileStoring(t *testing.T) {
+	w := newWorld(t, "perch")
+	m := w.settle(t)
+	for m.records < storedRecords {
+		writes := make([]any, 200)
+		for i := range writes {
+			value := map[string]any{"$type": "app.bsky.feed.post", "text": strconv.Itoa(i), "createdAt": "2026-11-23T12:00:00.000Z"}
+			writes[i] = map[string]any{"$type": "com.atproto.repo.applyWrites#create", "collection": "app.bsky.feed.post", "value": value}
+		}
+		m.from.post("com.atproto.repo.applyWrites", map[string]any{"repo": m.did, "writes": writes})
+		m.records += len(writes)
+	}
+	delays := []time.Duration{0, 40, 80, 120, 160, 240, 320}
+	kills := 0
+	m.door.set(func(method, _ string, n int) fault {
+		if method != "com.atproto.sync.getRepo" || n > len(delays) {
+			return nil
+		}
+		return func(rw http.ResponseWriter, r *http.Request, pass http.Handler) {
+			pass.ServeHTTP(rw, r)
+			here := w.here.Process
+			go func() {
+				time.Sleep(delays[n-1] * time.Millisecond) // a moment in the middle is what is wanted
+				here.Kill()
+			}()
+		}
+	})
+	m.lead(func() {
+		<-w.here.Done()
+		kills++
+		w.here.start(t)
+	})
+	t.Logf("killed %d times", kills)
+	m.door.set(nil)
+	m.check()
+	w.finish()
+}
+
+const storedRecords = 4000
 
 // TestOldHostKilled does it to the old host. With PERCH_MOVE_KILLS=all it is every point, else one in four.
 func TestOldHostKilled(t *testing.T) {

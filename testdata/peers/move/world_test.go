@@ -114,6 +114,7 @@ type mover struct {
 	did, name string
 	from      *caller // at the old host, past what stands between
 	door      *between
+	records   int
 }
 
 const (
@@ -148,6 +149,7 @@ func (m *mover) fill() {
 		writes[i] = map[string]any{"$type": "com.atproto.repo.applyWrites#create", "collection": "app.bsky.feed.post", "value": value}
 	}
 	m.from.post("com.atproto.repo.applyWrites", map[string]any{"repo": m.did, "writes": writes})
+	m.records = moverRecords
 	m.from.post("app.bsky.actor.putPreferences", map[string]any{"preferences": []any{
 		map[string]any{"$type": "app.bsky.actor.defs#adultContentPref", "enabled": true},
 	}})
@@ -209,7 +211,7 @@ func (m *mover) lead(revive func()) {
 		case st["needs"] == "code":
 			err = m.enterCode()
 		case st["state"] == "done":
-			if report, _ := st["report"].(map[string]any); report["lost"] != nil || report["notes"] != nil || report["records"] != float64(moverRecords) {
+			if report, _ := st["report"].(map[string]any); report["lost"] != nil || report["notes"] != nil || report["records"] != float64(m.records) {
 				m.t.Errorf("report: %v", report)
 			}
 			return

@@ -105,6 +105,9 @@ func (p *Process) Running() bool {
 	}
 }
 
+// Done is closed when the process has ended.
+func (p *Process) Done() <-chan struct{} { return p.done }
+
 // Ready waits for the first answer with status 200.
 func (p *Process) Ready(ctx context.Context) error {
 	path := p.Health
