@@ -131,16 +131,16 @@ const move = async (from, url, account) => {
   return to
 }
 
-/** moveByJob has the host fetch the account by itself. */
-const moveByJob = async (from, url, account) => {
+/** moveByJob has a host do it by itself: the new one fetch the account, or the old one, if worker is that, bring it. */
+const moveByJob = async (from, url, account, worker) => {
   const did = from.assertDid
   const ask = async (action, more) => {
-    const res = await fetch(`${url}/perch/migrate`, {
+    const res = await fetch(`${worker}/perch/migrate`, {
       method: 'POST',
       headers: { 'content-type': 'application/json', authorization: `Basic ${Buffer.from('admin:admin').toString('base64')}` },
       body: JSON.stringify({ account: did, action, ...more }),
     })
-    assert.ok(res.ok, `${action}: ${res.status}`)
+    assert.ok(res.ok, `${action}: ${res.status} ${res.ok || (await res.text())}`)
     return (await res.json()).migration
   }
   const until = async (done) => {
@@ -150,7 +150,8 @@ const moveByJob = async (from, url, account) => {
       await sleep(100)
     }
   }
-  await ask('begin', { password: account.password, newPassword: account.password })
+  const begin = worker === url ? ['begin', { password: account.password }] : ['out', { to: url }]
+  await ask(begin[0], { newPassword: account.password, ...begin[1] })
   await until((st) => st.needs === 'code')
   await ask('code', { code: await codeFor(account.email) })
   const { report } = await until((st) => st.state === 'done')
@@ -204,8 +205,8 @@ test('an account goes out of the reference, from Perch to Perch, and back to a r
     await t.test(`to ${url}`, async (t) => {
       const old = agent
       const began = Date.now()
-      const job = byJob && kinds[i + 1] === 'perch'
-      agent = await (job ? moveByJob : move)(old, url, account)
+      const job = byJob && [url, hosts[i]].find((host) => kinds[hosts.indexOf(host)] === 'perch')
+      agent = await (job ? moveByJob : move)(old, url, account, job)
       t.diagnostic(`${job ? 'job' : 'standard calls'}: ${kinds[i]} to ${kinds[i + 1]} in ${(Date.now() - began) / 1000} s`)
       const { data: created } = await agent.com.atproto.repo.createRecord({
         repo: agent.assertDid,

@@ -15,5 +15,6 @@
 //	PERCH_RELAY_SEED      what the load depends on (1)
 //	PERCH_RELAY_TARGET    "reference" runs the same against the reference PDS
 //	PERCH_MOVE_RECORDS    records of an account that moves (300), PERCH_MOVE_FOLLOWS of them follows (100); PERCH_MOVE_BLOBS blobs (12)
+//	PERCH_MOVE_KINDS      the servers that it goes through, by commas (reference,perch,perch,reference; four at most)
 //	PERCH_RELAY_KEEP      a folder that takes the logs and the data, and is kept
 package relay
