@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -266,21 +267,29 @@ func (s *Server) whoseKey(key string) string {
 	return "not this server's"
 }
 
-// postAlerts stores one mail about all that was found at a time. An operation with the server's own key that leaves the account here is for the operator alone:
-// after the restore of a backup the server does not remember what it did.
+// quiet tells of an operation that is for the operator alone: one with the server's own key that leaves the account here, its key and its rotation keys as they
+// were. After the restore of a backup the server does not remember what it did.
+func (f *finding) quiet(a *store.PLCAlert, acct *store.Account) bool {
+	return a.Holder == HolderServer && !a.Asked && a.Kind == AlertChanged && slices.Equal(f.before.RotationKeys, f.Operation.RotationKeys) &&
+		f.Operation.VerificationMethods[plc.SigningKeyName] == acct.SigningKeyDID
+}
+
+// postAlerts stores one mail about all that was found at a time, in the words of the first that is no calm matter.
 func (s *Server) postAlerts(ctx context.Context, tx *store.Tx, acct *store.Account, found []finding, alerts []store.PLCAlert) error {
 	var told []int
 	for i := range found {
-		if alerts[i].Holder != HolderServer || alerts[i].Asked || alerts[i].Kind != AlertChanged ||
-			found[i].Operation.VerificationMethods[plc.SigningKeyName] != acct.SigningKeyDID {
+		if !found[i].quiet(&alerts[i], acct) {
 			told = append(told, i)
 		}
 	}
 	if len(told) == 0 {
 		return nil
 	}
-	first, last := told[0], told[len(told)-1]
-	n := s.alertNotice(&alerts[last])
+	first, gravest := told[0], told[len(told)-1]
+	if i := slices.IndexFunc(told, func(i int) bool { return !calm(&alerts[i]) }); i >= 0 {
+		gravest = told[i] // a thief may add a key first and move with it then
+	}
+	n := s.alertNotice(&alerts[gravest])
 	n.Lead = fmt.Sprintf(n.Lead, showTime(alerts[first].MadeAt))
 	for _, i := range told {
 		n.Lines = append(n.Lines, alerts[i].Changes...)
@@ -298,9 +307,11 @@ func (s *Server) postAlerts(ctx context.Context, tx *store.Tx, acct *store.Accou
 	return s.postNotice(ctx, tx, acct, n)
 }
 
+// calm tells of an operation that most likely is the owner's wish.
+func calm(a *store.PLCAlert) bool { return a.Asked || a.Kind == AlertMoved && a.Holder == HolderOwner }
+
 // alertNotice chooses the words. Its Lead wants the time.
 func (s *Server) alertNotice(a *store.PLCAlert) mail.Notice {
-	byOwner := a.Asked || a.Holder == HolderOwner
 	signed := "It was signed with " + map[string]string{
 		HolderServer: "the key of this server, but this server knows nothing of it. The operator must find out how that can be.",
 		HolderOwner:  "a recovery key that the account had, and not with this server's.", HolderOperator: "the recovery key of this server's operator.",
@@ -309,7 +320,7 @@ func (s *Server) alertNotice(a *store.PLCAlert) mail.Notice {
 		signed = "It was signed by this server after somebody entered a code that was sent to this address."
 	}
 	switch {
-	case a.Kind == AlertMoved && byOwner:
+	case a.Kind == AlertMoved && calm(a):
 		return mail.Notice{
 			Subject: "Your account has moved",
 			Lead:    "on %s your account was moved to another server. If that was you, all is well, and there is nothing to do here:",

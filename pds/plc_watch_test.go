@@ -274,3 +274,23 @@ func TestWatcherWaitsForTheDirectory(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
+
+// A thief with the server's key adds one of his own, and moves with that: no words to calm anybody.
+func TestWatcherIsNotDeceivedByAnAddedKey(t *testing.T) {
+	n, inbox := startMailNetwork(t, nil)
+	c := n.signUp(t, "alice")
+	thief := newKeyPair(t)
+	add := func(op *plc.Operation) { op.RotationKeys = append([]string{thief.did}, op.RotationKeys...) }
+	c.strange(n.srv.rotationKey, add)
+	c.strange(thief, func(op *plc.Operation) { op.SetPDS("https://evil.example") })
+	c.look()
+	if m := inbox.Next(); m.Header.Get("Subject") != "The identity of your account was changed" || !strings.Contains(m.Text, thief.did) || !strings.Contains(m.Text, "https://evil.example") {
+		t.Errorf("%s\n%s", m.Header.Get("Subject"), m.Text)
+	}
+	bob := n.signUp(t, "bob")
+	bob.strange(n.srv.rotationKey, add) // alone
+	bob.look()
+	if m := inbox.Next(); m.To != "bob@example.com" || !strings.Contains(m.Text, thief.did) {
+		t.Errorf("%s", m.Text)
+	}
+}
