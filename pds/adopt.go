@@ -106,6 +106,8 @@ func (a *adoption) run(ctx context.Context) (err error) {
 		return err
 	}
 	a.report.Settings = a.env.path
+	// Last, when nothing is read from them any more.
+	defer func() { err = errors.Join(err, adopt.RemoveScratch(a.cfg.DataDirectory)) }()
 	return giveTo(a.cfg.DataDirectory)
 }
 

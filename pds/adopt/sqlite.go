@@ -34,7 +34,7 @@ func openDatabase(ctx context.Context, file, scratch string) (*database, error) 
 		return nil, err
 	}
 	if logged {
-		if d.scratch, err = os.MkdirTemp(scratch, "perch-adopt-*"); err != nil {
+		if d.scratch, err = os.MkdirTemp(scratch, scratchName); err != nil {
 			return nil, err
 		}
 		if err := copyStable(ctx, file, filepath.Join(d.scratch, filepath.Base(file))); err != nil {
@@ -64,6 +64,18 @@ func (d *database) Close() error {
 		errs = append(errs, os.RemoveAll(d.scratch))
 	}
 	return errors.Join(errs...)
+}
+
+// scratchName is the pattern of the folders for copies.
+const scratchName = "perch-adopt-*"
+
+// RemoveScratch removes the copies that runs have left in a folder when they were killed. They hold what the reference's databases do.
+func RemoveScratch(dir string) error {
+	left, err := filepath.Glob(filepath.Join(dir, scratchName))
+	for _, d := range left {
+		err = errors.Join(err, os.RemoveAll(d))
+	}
+	return err
 }
 
 // logs are the files beside a database that hold a part of it: the write-ahead log, and the rollback journal of a database that uses none.

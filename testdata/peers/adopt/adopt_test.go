@@ -37,6 +37,7 @@ func (r release) adopt(t *testing.T) {
 		w.harmedBucket()
 	}
 	before := files(t, w.theirs, w.bucketDir)
+	w.killed()
 	dry := w.perch(0, "adopt", w.theirs, "--into", w.ours, "--dry-run")
 	if _, err := os.Stat(w.ours); !errors.Is(err, fs.ErrNotExist) {
 		t.Error("a dry run made the data folder")
@@ -47,12 +48,12 @@ func (r release) adopt(t *testing.T) {
 	if out := w.perch(0, "check", "--blobs"); strings.TrimSpace(out) != "no problems" {
 		t.Errorf("check: %s", out)
 	}
-	rows := w.dump()
+	rows := w.dump(w.ours)
 	again := w.perch(0, "adopt", w.theirs, "--into", w.ours)
 	if !strings.Contains(again, "4 were here already") {
 		t.Errorf("second run: %s", again)
 	}
-	unchanged(t, "the database by a second run", rows, w.dump())
+	unchanged(t, "the database by a second run", rows, w.dump(w.ours))
 
 	w.startPerch()
 	t.Run("sessions", w.inner((*world).sessions))
@@ -63,9 +64,9 @@ func (r release) adopt(t *testing.T) {
 	if out := w.perch(0, "check", "--blobs"); strings.TrimSpace(out) != "no problems" {
 		t.Errorf("check at the end: %s", out)
 	}
-	rows = w.dump()
+	rows = w.dump(w.ours)
 	w.perch(0, "adopt", w.theirs, "--into", w.ours)
-	unchanged(t, "the database by a run after the server has served", rows, w.dump())
+	unchanged(t, "the database by a run after the server has served", rows, w.dump(w.ours))
 	unchanged(t, "the reference's directory at the end", before, files(t, w.theirs, w.bucketDir))
 }
 

@@ -14,9 +14,9 @@ import (
 )
 
 // dump gives all rows of Perch's database, by table.
-func (w *world) dump() map[string]string {
+func (w *world) dump(dir string) map[string]string {
 	w.t.Helper()
-	db := open(w.t, filepath.Join(w.ours, "perch.db"))
+	db := open(w.t, filepath.Join(dir, "perch.db"))
 	defer db.Close()
 	tables, err := db.Query("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name")
 	must(w.t, err)

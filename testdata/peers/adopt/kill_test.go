@@ -1,0 +1,65 @@
+package adopt
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+)
+
+// kills is how often a take-over is ended with SIGKILL, at moments spread over its whole length.
+const kills = 12
+
+// killed: a take-over that is killed, again and again, leaves nothing that the next one does not make good. The reference's directory is as before, and the server has all.
+func (w *world) killed() {
+	t := w.t
+	t.Helper()
+	into := w.ours + "-killed"
+	begin := time.Now()
+	w.perch(0, "adopt", w.theirs, "--into", w.ours+"-whole")
+	whole := time.Since(begin)
+	ended := 0
+	for n := range kills {
+		if n%3 == 0 { // from the beginning, and then on what is left
+			must(t, os.RemoveAll(into))
+		}
+		cmd := exec.Command(w.bin, "adopt", w.theirs, "--into", into)
+		must(t, cmd.Start())
+		timer := time.AfterFunc(whole*time.Duration(n+1)/kills, func() { _ = cmd.Process.Kill() })
+		if cmd.Wait() != nil {
+			ended++
+		}
+		timer.Stop()
+	}
+	t.Logf("%d of %d runs of up to %s were killed", ended, kills, whole)
+	w.perch(0, "adopt", w.theirs, "--into", into)
+	cmd := exec.Command(w.bin, "check", "--blobs")
+	cmd.Env = append(os.Environ(), "PDS_DATA_DIRECTORY="+into)
+	if out, err := cmd.CombinedOutput(); err != nil || strings.TrimSpace(string(out)) != "no problems" {
+		t.Errorf("check: %v\n%s", err, out)
+	}
+	once, twice := w.dump(w.ours+"-whole"), w.dump(into)
+	for _, table := range []string{"account", "record", "blob", "event", "session", "app_password", "invite_code", "invite_use", "preference"} {
+		if rows(once[table]) != rows(twice[table]) {
+			t.Errorf("%s: %s after kills, %s in one go", table, twice[table], once[table])
+		}
+	}
+	if left := leftovers(t, into); len(left) > 0 {
+		t.Errorf("left over: %v", left)
+	}
+}
+
+func rows(dump string) string { return strings.SplitN(dump, ",", 2)[0] }
+
+// leftovers are files of ours that no run has cleaned up.
+func leftovers(t *testing.T, dir string) (left []string) {
+	t.Helper()
+	for path := range files(t, dir) {
+		if strings.Contains(path, "perch-adopt-") || strings.Contains(path, ".pds.env-") {
+			left = append(left, fmt.Sprint(path))
+		}
+	}
+	return left
+}
