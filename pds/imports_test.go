@@ -10,14 +10,16 @@ import (
 
 // allowedImports is the architecture: which of our packages each package may import. ARCHITECTURE.md shows it as a picture.
 var allowedImports = map[string][]string{
-	"cmd/perch":           {"pds", "pds/adopt", "pds/seal", "pds/store"},
-	"pds":                 {"identity", "identity/plc", "lexicons", "pds/account", "pds/adopt", "pds/auth", "pds/blob", "pds/event", "pds/firehose", "pds/mail", "pds/migrate", "pds/oauth", "pds/oauth/dpop", "pds/proxy", "pds/readafter", "pds/relay", "pds/seal", "pds/store", "pds/web", "repo", "repo/mst", "xrpc"},
+	"cmd/perch":           {"pds", "pds/adopt", "pds/migrate/batch", "pds/seal", "pds/store"},
+	"pds":                 {"identity", "identity/plc", "lexicons", "pds/account", "pds/adopt", "pds/auth", "pds/blob", "pds/event", "pds/firehose", "pds/mail", "pds/migrate", "pds/oauth", "pds/oauth/dpop", "pds/oauthclient", "pds/proxy", "pds/readafter", "pds/relay", "pds/seal", "pds/store", "pds/web", "repo", "repo/mst", "xrpc"},
 	"pds/store":           {"pds/event", "repo", "repo/mst"},
 	"pds/event":           {"repo"},
 	"pds/firehose":        {"pds/event", "pds/store"},
 	"pds/mail":            {},
 	"pds/mail/mailtest":   {},
-	"pds/migrate":         {"identity", "identity/plc", "pds/seal", "pds/store", "repo"},
+	"pds/migrate":         {"identity", "identity/plc", "pds/oauthclient", "pds/seal", "pds/store", "repo"},
+	"pds/migrate/batch":   {},
+	"pds/oauthclient":     {},
 	"pds/adopt":           {"pds/blob", "pds/event", "pds/store", "repo", "repo/mst"},
 	"pds/account":         {"pds/seal", "pds/store", "repo"},
 	"pds/auth":            {"identity", "pds/account", "pds/oauth/dpop", "pds/oauth/scope", "pds/store", "repo"},

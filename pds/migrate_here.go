@@ -28,14 +28,17 @@ const maxRedirects = 5
 // migrationHere is this server as package migrate sees it: the same code that clients reach with the standard calls.
 type migrationHere struct{ *Server }
 
-func (s *Server) buildMigrations() {
+func (s *Server) buildMigrations() (err error) {
+	s.oauthClient, err = s.newOAuthClient()
 	s.migrations = migrate.New(s.migrationOptions())
+	return err
 }
 
 func (s *Server) migrationOptions() migrate.Options {
 	return migrate.Options{
 		Store: s.store, Seal: s.box, Here: migrationHere{s}, Logger: s.log,
 		Client:  s.hostClient(),
+		OAuth:   s.oauthClient,
 		Lookup:  s.identity.Lookup,
 		Refresh: s.identity.Refresh,
 	}
@@ -307,6 +310,14 @@ func (h migrationHere) Activate(ctx context.Context, id store.AccountID) error {
 	}
 	h.relay.Notify()
 	return nil
+}
+
+func (h migrationHere) MailReset(ctx context.Context, id store.AccountID) error {
+	acct, err := h.movable(ctx, id)
+	if err != nil {
+		return err
+	}
+	return h.mailCode(ctx, acct, account.ForResetPassword)
 }
 
 func (h migrationHere) Delete(ctx context.Context, id store.AccountID) error {

@@ -2,6 +2,7 @@ package pds
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"strings"
 
@@ -10,6 +11,7 @@ import (
 	"perch/identity"
 	"perch/identity/plc"
 	"perch/pds/migrate"
+	"perch/pds/oauthclient"
 	"perch/pds/store"
 	"perch/xrpc"
 )
@@ -21,6 +23,9 @@ const MigratePath = "/perch/migrate"
 const (
 	MigrateShow    = "show"
 	MigrateList    = "list"
+	MigratePlan    = "plan"  // what MigrateBegin would do
+	MigrateOAuth   = "oauth" // sign in at the old host in a browser, in place of the password; the answer has a URL
+	MigrateStay    = "stay"  // leave the account at the old host active
 	MigrateBegin   = "begin"
 	MigrateOut     = "out" // begins a move to another server
 	MigrateSignIn  = "sign-in"
@@ -39,6 +44,7 @@ type MigrateRequest struct {
 	Code        string `json:"code,omitempty"`        // its second factor, or for MigrateCode the one for the change of the DID
 	RotationKey string `json:"rotationKey,omitempty"` // private, in place of that code: hexadecimal or multibase
 	NewPassword string `json:"newPassword,omitempty"` // for here
+	MailReset   bool   `json:"mailReset,omitempty"`   // in place of NewPassword: the owner is mailed a code at the end, to choose one
 	Handle      string `json:"handle,omitempty"`      // here
 	Email       string `json:"email,omitempty"`       // here
 
@@ -66,6 +72,9 @@ const (
 	MigrationNeedsBegin    = migrate.NeedsBegin
 	MigrationNeedsFactor   = migrate.NeedsFactor
 	MigrationNeedsSignIn   = migrate.NeedsSignIn
+	MigrationNeedsConsent  = migrate.NeedsConsent
+	MigrationNeedsAccount  = migrate.NeedsAccount
+	MigrationNeedsFarewell = migrate.NeedsFarewell
 	MigrationNeedsCode     = migrate.NeedsCode
 	MigrationNeedsKey      = migrate.NeedsKey
 	MigrationNeedsDocument = migrate.NeedsDocument
@@ -82,6 +91,7 @@ type MigrateAnswer struct {
 	Found      bool         `json:"found"`
 	Migration  *Migration   `json:"migration,omitempty"`
 	Migrations []*Migration `json:"migrations,omitempty"`
+	URL        string       `json:"url,omitempty"` // for MigrateOAuth: what the account's owner has to open
 }
 
 func (s *Server) operatorMigrate(ctx context.Context, in *MigrateRequest) (*MigrateAnswer, error) {
@@ -89,31 +99,47 @@ func (s *Server) operatorMigrate(ctx context.Context, in *MigrateRequest) (*Migr
 		all, err := s.migrations.All(ctx)
 		return &MigrateAnswer{Found: len(all) > 0, Migrations: all}, err
 	}
-	st, err := s.migrateOne(ctx, in)
+	st, to, err := s.migrateOne(ctx, in)
 	if errors.Is(err, store.ErrNotFound) && in.Action == MigrateShow {
 		return &MigrateAnswer{}, nil
 	}
 	if err != nil {
 		return nil, migrateError(err)
 	}
-	return &MigrateAnswer{Found: true, Migration: st}, nil
+	return &MigrateAnswer{Found: true, Migration: st, URL: to}, nil
 }
 
-func (s *Server) migrateOne(ctx context.Context, in *MigrateRequest) (*Migration, error) {
+// migrateOne answers how the account's move stands then, and for MigrateOAuth where its owner has to go.
+func (s *Server) migrateOne(ctx context.Context, in *MigrateRequest) (st *Migration, to string, err error) {
 	id, err := syntax.ParseAtIdentifier(in.Account)
 	if err != nil {
-		return nil, xrpc.InvalidRequest("account must be a handle or a DID")
+		return nil, "", xrpc.InvalidRequest("account must be a handle or a DID")
 	}
 	id = id.Normalize()
-	if in.Action == MigrateBegin {
-		return s.migrations.Begin(ctx, migrate.Begin{
-			Account: id, Password: in.Password, Code: in.Code, NewPassword: in.NewPassword, Handle: in.Handle, Email: in.Email,
-			RotationKey: in.RotationKey,
-		})
+	begin := migrate.Begin{
+		Account: id, Password: in.Password, Code: in.Code, NewPassword: in.NewPassword, MailReset: in.MailReset, Handle: in.Handle, Email: in.Email,
+		RotationKey: in.RotationKey,
 	}
-	if in.Action == MigrateOut {
-		return s.migrateOut(ctx, id, in)
+	if in.MailReset {
+		begin.NewPassword = rand.Text()
 	}
+	switch in.Action {
+	case MigratePlan:
+		st, err = s.migrations.Plan(ctx, begin)
+	case MigrateOAuth:
+		return s.migrations.Consent(ctx, begin)
+	case MigrateBegin:
+		st, err = s.migrations.Begin(ctx, begin)
+	case MigrateOut:
+		st, err = s.migrateOut(ctx, id, in)
+	default:
+		st, err = s.migrateKnown(ctx, id, in)
+	}
+	return st, "", err
+}
+
+// migrateKnown does something about a move that has begun.
+func (s *Server) migrateKnown(ctx context.Context, id syntax.AtIdentifier, in *MigrateRequest) (*Migration, error) {
 	did, err := s.migratingDID(ctx, id)
 	if err != nil {
 		return nil, err
@@ -135,12 +161,14 @@ func (s *Server) migrateOne(ctx context.Context, in *MigrateRequest) (*Migration
 		return s.migrations.ConfirmSigned(ctx, did, *in.Operation)
 	case MigrateResend:
 		return s.migrations.Resend(ctx, did)
+	case MigrateStay:
+		return s.migrations.Stay(ctx, did)
 	case MigrateAgain:
 		return s.migrations.Again(ctx, did)
 	case MigrateAbandon:
 		return s.migrations.Abandon(ctx, did)
 	}
-	return nil, xrpc.InvalidRequest("action must be show, list, begin, out, sign-in, code, signed, resend, again or abandon")
+	return nil, xrpc.InvalidRequest("action must be show, list, plan, oauth, begin, out, sign-in, code, signed, resend, again, stay or abandon")
 }
 
 func (s *Server) migrateOut(ctx context.Context, id syntax.AtIdentifier, in *MigrateRequest) (*Migration, error) {
@@ -192,7 +220,8 @@ func migrateError(err error) error {
 		return &xrpc.Error{Status: 400, Name: "AccountNotFound", Message: err.Error(), Err: err}
 	}
 	for is, name := range map[error]string{
-		migrate.ErrHere: "LivesHere", migrate.ErrHandle: "HandleNeeded", migrate.ErrChanged: "DIDChanged", migrate.ErrState: "OtherState",
+		migrate.ErrHere: "LivesHere", migrate.ErrHandle: "HandleNeeded", migrate.ErrChanged: "DIDChanged", migrate.ErrBusy: "OldHostBusy", migrate.ErrState: "OtherState",
+		oauthclient.ErrNone: "OAuthNotOffered", oauthclient.ErrRefused: "OAuthRefused", oauthclient.ErrAnswer: "OAuthRefused", migrate.ErrEmail: "EmailNeeded",
 		migrate.ErrOperation: "InvalidOperation", migrate.ErrKey: "InvalidRotationKey", migrate.ErrHost: "InvalidHost",
 	} {
 		if errors.Is(err, is) {

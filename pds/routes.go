@@ -10,6 +10,7 @@ import (
 	"perch/pds/account"
 
 	"perch/pds/auth"
+	"perch/pds/oauthclient"
 	"perch/pds/readafter"
 	"perch/xrpc"
 )
@@ -154,6 +155,8 @@ func (s *Server) pages() {
 	m.PageFunc(http.MethodGet, "/tls-check", s.tlsCheck)
 	m.PageFunc(http.MethodGet, "/.well-known/did.json", s.didDocument, xrpc.WithCORS())
 	m.PageFunc(http.MethodGet, "/.well-known/atproto-did", s.atprotoDID, xrpc.WithCORS())
+	m.PageFunc(http.MethodGet, oauthclient.MetadataPath, s.clientMetadata, xrpc.WithCORS())
+	m.PageFunc(http.MethodGet, migrateCallbackPath, s.migrateCallback, xrpc.WithGlobalLimit())
 }
 
 // Points that a write costs of those that an account has, as in the reference.

@@ -27,6 +27,7 @@ import (
 	"perch/pds/migrate"
 	"perch/pds/oauth"
 	"perch/pds/oauth/dpop"
+	"perch/pds/oauthclient"
 	"perch/pds/proxy"
 	"perch/pds/relay"
 	"perch/pds/seal"
@@ -71,6 +72,7 @@ type Server struct {
 	imports     *imports
 	rescuing    atomic.Bool // an account is made of an archive
 	migrations  *migrate.Manager
+	oauthClient *oauthclient.Client // what this server is to others
 	web         *web.Site
 	watcher     *plcWatcher
 	mux         *xrpc.Mux
@@ -161,7 +163,9 @@ func (s *Server) build(ctx context.Context, box *seal.Box) (err error) {
 		MaxPerIP:       s.cfg.FirehoseMaxPerIP,
 		ClientIP:       clientIP,
 	})
-	s.buildMigrations()
+	if err := s.buildMigrations(); err != nil {
+		return err
+	}
 	if err := s.buildWeb(); err != nil {
 		return err
 	}

@@ -28,6 +28,7 @@ func (p *program) migrateCommand() *cli.Command {
 				Description: "Asks for the password there, the code of a second factor if there is one, and a new password for here. The running server fetches posts,\n" +
 					"pictures and settings, and compares both sides. Then the old server mails a code, and with that the account is moved. Until then --abandon\n" +
 					"takes everything back. The server goes on when this command is interrupted; called again, it shows how far it has come.\n" +
+					"With --oauth it shows an address for the owner to open, in a browser that can reach this server's address too, and waits for the sign-in there.\n" +
 					"Who has a rotation key of the DID (k256 or p256) needs no code: --rotation-key-file signs the change here. The key is not kept.\n" +
 					"ACCOUNT is a handle or a DID. Answers may also come from the input, one a line.",
 				Flags: []cli.Flag{
@@ -35,12 +36,14 @@ func (p *program) migrateCommand() *cli.Command {
 					&cli.StringFlag{Name: "handle", Usage: "the `HANDLE` that the account will have here (default: the one that it has)"},
 					&cli.StringFlag{Name: "email", Usage: "its e-mail `ADDRESS` here (default: the one that the old server knows)"},
 					rotationKeyFlag,
+					&cli.BoolFlag{Name: "oauth", Usage: "sign in at the old server in a browser, in place of giving its password here"},
 					&cli.BoolFlag{Name: "abandon", Usage: "give the move up"},
 					&cli.BoolFlag{Name: "status", Usage: "only show how it stands"},
 				},
 				Action: p.migrateIn,
 			},
 			p.migrateOutCommand(),
+			p.bulkCommand(),
 			{Name: "list", Usage: "list all moves, those to here and those from here", Flags: []cli.Flag{serverFlag}, Action: p.migrateList},
 		},
 	}
@@ -53,6 +56,7 @@ type mover struct {
 	base   pds.MigrateRequest
 	key    string // private rotation key; "" of somebody who enters a code
 	other  string // what the other server is called: "old" or "new"
+	oauth  bool   // sign in with a browser
 	from   progressMark
 	shown  string
 }
@@ -77,7 +81,7 @@ func (p *program) mover(ctx context.Context, c *cli.Command) (m *mover, done boo
 	if err != nil {
 		return nil, false, err
 	}
-	m = &mover{prompter: p.prompter(), server: server, other: "old"}
+	m = &mover{prompter: p.prompter(), server: server, other: "old", oauth: c.Bool("oauth")}
 	if c.Name == "out" {
 		m.other = "new"
 	}
@@ -158,8 +162,16 @@ func (m *mover) run(ctx context.Context) error {
 		}
 		st := out.Migration
 		switch {
-		case !out.Found || st.Needs == pds.MigrationNeedsBegin:
+		case m.oauth && (toBegin(st) || st.Needs == pds.MigrationNeedsSignIn && !st.Out):
+			err = m.consent(ctx)
+		case toBegin(st):
 			err = m.begin(ctx)
+		case st.Out:
+			return errors.New("the account is moving away from here; see perch migrate out")
+		case st.Needs == pds.MigrationNeedsAccount:
+			err = m.choosePassword(ctx)
+		case st.Needs == pds.MigrationNeedsFarewell:
+			err = m.farewell(ctx, st)
 		case st.Report != nil:
 			return m.report(st)
 		case st.Needs == pds.MigrationNeedsSignIn:
@@ -178,6 +190,11 @@ func (m *mover) run(ctx context.Context) error {
 	}
 }
 
+// toBegin tells that an account's move to here has not begun. One away from here may have ended.
+func toBegin(st *pds.Migration) bool {
+	return st == nil || st.Needs == pds.MigrationNeedsBegin || st.Needs == pds.MigrationNeedsConsent || st.Out && st.State.Ended()
+}
+
 func (m *mover) begin(ctx context.Context) error {
 	fresh, err := m.secret("New password for the account here:")
 	if err != nil {
@@ -191,6 +208,10 @@ func (m *mover) signIn(ctx context.Context, action string, in pds.MigrateRequest
 	if in.Password, err = m.secret("Password of " + m.base.Account + " at the " + m.other + " server:"); err != nil {
 		return err
 	}
+	return m.signInWith(ctx, action, in)
+}
+
+func (m *mover) signInWith(ctx context.Context, action string, in pds.MigrateRequest) error {
 	out, err := m.send(ctx, action, in)
 	if err != nil || out.Migration == nil || out.Migration.Needs != pds.MigrationNeedsFactor {
 		return err
@@ -271,7 +292,7 @@ func (m *mover) progress(st *pds.Migration) {
 		text = fmt.Sprintf("waiting for the DID document to name the server that the account moves to: %v", st.Document)
 	}
 	if st.Error != "" {
-		text += "; tries again: " + st.Error
+		text += "; tries again: " + printable(st.Error)
 	}
 	if m.p.onTerminal() {
 		fmt.Fprintf(m.p.stderr, "\r\033[K%s", text)
@@ -299,7 +320,7 @@ func (m *mover) line(text string) {
 		fmt.Fprintln(m.p.stderr)
 	}
 	m.shown = ""
-	fmt.Fprintln(m.p.stderr, text)
+	fmt.Fprintln(m.p.stderr, printable(text))
 }
 
 func (m *mover) report(st *pds.Migration) error {

@@ -20,12 +20,12 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"perch": main})
 }
 
-// Each script under testdata is a session at the shell. $PORT, $PORT2 and $PLCPORT are free.
+// Each script under testdata is a session at the shell. $PORT, $PORT2, $PORT3 and $PLCPORT are free.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
 		Setup: func(e *testscript.Env) error {
-			for _, name := range []string{"PORT", "PORT2", "PLCPORT"} {
+			for _, name := range []string{"PORT", "PORT2", "PORT3", "PLCPORT"} {
 				port, err := freePort()
 				if err != nil {
 					return err

@@ -23,6 +23,7 @@ type Begin struct {
 	NewPassword string // for here
 	Handle      string // here; "" for the one that the account has
 	Email       string // here; "" for the one that the old host knows
+	MailReset   bool   // nobody knows NewPassword: mail the owner a code for another one at the end
 	RotationKey string // of the DID, which will change it in place of a mailed code; or "". It is needed again then
 }
 
@@ -43,32 +44,67 @@ func (m *Manager) Begin(ctx context.Context, in Begin) (*Status, error) {
 	case err == nil && mv.State.Ended(): // and has left again since, or Create tells
 	case err == nil && mv.Out:
 		return nil, fmt.Errorf("%w: the account is moving away from here", ErrState)
-	case err == nil && mv.State != StateAccount:
+	case err == nil && mv.State == StateAccount && mv.tokens.OAuth != nil && in.Password == "":
+		return m.beginInside(ctx, mv, in)
+	case err == nil && mv.State != StateAccount && mv.State != StateConsent:
 		return m.announceKey(ctx, mv, in.RotationKey)
 	case err == nil:
 		m.endSession(ctx, m.impatient(mv)) // of an attempt that was cut off
 	case !errors.Is(err, store.ErrNotFound):
 		return nil, err
 	}
-	doc, err := m.opts.Refresh(ctx, who.DID)
+	h, mv, err := m.prepare(ctx, who.DID, &in)
 	if err != nil {
 		return nil, err
 	}
+	return m.begin(ctx, mv, h, in)
+}
+
+// Plan tells from where an account would come and with what handle, or how its move stands. It signs in nowhere and changes nothing.
+func (m *Manager) Plan(ctx context.Context, in Begin) (*Status, error) {
+	who, err := m.opts.Lookup(ctx, in.Account)
+	if err != nil {
+		return nil, err
+	}
+	mv, err := m.load(ctx, who.DID)
+	if err == nil && mv.State != StateAccount && mv.State != StateConsent && !mv.State.Ended() {
+		return m.status(ctx, mv)
+	}
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return nil, err
+	}
+	_, mv, err = m.prepare(ctx, who.DID, &in)
+	if err != nil {
+		return nil, err
+	}
+	return &Status{DID: mv.DID, Handle: syntax.Handle(strings.ToLower(in.Handle)), OldHandle: mv.OldHandle, Host: mv.Host, Needs: NeedsBegin}, nil
+}
+
+// prepare looks at the DID and at the old host, whether an account can come from there.
+func (m *Manager) prepare(ctx context.Context, did syntax.DID, in *Begin) (*host, *move, error) {
+	doc, err := m.opts.Refresh(ctx, did)
+	if err != nil {
+		return nil, nil, err
+	}
 	origin, ok := doc.PDSEndpoint()
 	if !ok {
-		return nil, fmt.Errorf("the DID document of %s names no server that could be moved from", who.DID)
+		return nil, nil, fmt.Errorf("the DID document of %s names no server that could be moved from", did)
 	}
 	if origin == m.opts.Here.URL() {
-		return nil, fmt.Errorf("%w: %s", ErrHere, who.DID)
+		return nil, nil, fmt.Errorf("%w: %s", ErrHere, did)
 	}
-	mv = &move{DID: who.DID, Host: origin, OldHandle: loginName(in.Account, who.DID, doc.Handle), BeganAt: time.Now().UTC()}
-	if mv.OwnKey, err = m.ownKey(ctx, who.DID, in.RotationKey); err != nil {
-		return nil, err
+	mv := &move{DID: did, Host: origin, OldHandle: loginName(in.Account, did, doc.Handle), BeganAt: time.Now().UTC(), MailReset: in.MailReset}
+	if mv.OwnKey, err = m.ownKey(ctx, did, in.RotationKey); err != nil {
+		return nil, nil, err
 	}
 	if claimed, ok := doc.Handle(); ok && in.Handle == "" {
 		in.Handle = claimed.String() // whether it is true is looked at when the account is made
 	}
-	return m.begin(ctx, mv, in)
+	if in.Handle == "" {
+		return nil, nil, fmt.Errorf("%w: the DID document names no handle; give one for here", ErrHandle)
+	}
+	h := m.impatient(mv)
+	return h, mv, m.checkHandle(ctx, mv, h, *in)
 }
 
 // Somebody waits for the answer to a command, so not every host can be given all the time that it would like.
@@ -94,18 +130,16 @@ func loginName(given syntax.AtIdentifier, did syntax.DID, handle func() (syntax.
 	return did.String()
 }
 
-func (m *Manager) begin(ctx context.Context, mv *move, in Begin) (*Status, error) {
-	if in.Handle == "" {
-		return nil, fmt.Errorf("%w: the DID document names no handle; give one for here", ErrHandle)
-	}
-	h := m.impatient(mv)
-	if err := m.checkHandle(ctx, mv, h, in); err != nil {
-		return nil, err
-	}
+func (m *Manager) begin(ctx context.Context, mv *move, h *host, in Begin) (*Status, error) {
 	email, needs, err := m.signIn(ctx, mv, h, in.Password, in.Code)
 	if err != nil || needs != "" {
 		return &Status{DID: mv.DID, Handle: syntax.Handle(in.Handle), Host: mv.Host, Needs: needs}, err
 	}
+	return m.beginAs(ctx, mv, h, in, email)
+}
+
+// beginAs is begin for who is signed in already, with the address that the old host knows.
+func (m *Manager) beginAs(ctx context.Context, mv *move, h *host, in Begin, email string) (*Status, error) {
 	if in.Email == "" {
 		in.Email = email
 	}
@@ -114,7 +148,7 @@ func (m *Manager) begin(ctx context.Context, mv *move, in Begin) (*Status, error
 		return nil, err
 	}
 	if err := m.create(ctx, mv, h, in); err != nil {
-		if errors.Is(err, errKilled) {
+		if errors.Is(err, errKilled) || mv.tokens.OAuth != nil { // nobody should have to sign in again for a password that is too short
 			return nil, err
 		}
 		m.endSession(ctx, h)
@@ -185,14 +219,17 @@ func (m *Manager) newSession(ctx context.Context, mv *move, h *host, password, c
 	if out.DID != mv.DID {
 		return out, "", fmt.Errorf("the %s host signs in %s instead of %s", h.side, out.DID, mv.DID)
 	}
-	mv.tokens = out.tokens
-	return out, "", h.session.set(ctx, out.tokens)
+	mv.tokens = tokens{Access: out.Access, Refresh: out.Refresh} // and nothing else that the host may have put there
+	return out, "", h.session.set(ctx, mv.tokens)
 }
 
 // create makes the account here. That it exists and that the move has come so far is one transaction.
 func (m *Manager) create(ctx context.Context, mv *move, h *host, in Begin) error {
 	var out struct{ Token string }
 	q := url.Values{"aud": {m.opts.Here.ServiceDID().String()}, "lxm": {createAccountMethod}}
+	if mv.tokens.OAuth != nil {
+		q.Set("aud", q.Get("aud")+serviceFragment) // scopes name services, not DIDs
+	}
 	if err := h.json(ctx, call{method: "com.atproto.server.getServiceAuth", query: q, token: accessToken}, &out); err != nil {
 		return err
 	}
@@ -240,10 +277,14 @@ func (m *Manager) commandAlone(ctx context.Context, did syntax.DID, do func(cont
 func (m *Manager) SignIn(ctx context.Context, did syntax.DID, password, code string) (*Status, error) {
 	needs := ""
 	st, err := m.command(ctx, did, func(ctx context.Context, mv *move) (err error) {
-		if mv.State == StateAccount || mv.State.Ended() || mv.State == StateAbandoning {
+		if mv.State == StateConsent || mv.State == StateAccount || mv.State.Ended() || mv.State == StateAbandoning {
 			return ErrState
 		}
+		before := m.impatient(mv)
 		if _, needs, err = m.signIn(ctx, mv, m.impatient(mv), password, code); err == nil && needs == "" {
+			if before.session.get().OAuth != nil {
+				m.endSession(ctx, before)
+			}
 			mv.Needs, mv.Error = "", ""
 		}
 		return err

@@ -3,6 +3,7 @@
 //
 // A move is a row with a state. Each state has one step, which may be done again from its beginning at any time; the row is written when the step is done.
 //
+//	consent      the owner is to sign in at the old host in a browser (OAuth), in place of giving its password
 //	account      signed in at the old host; the account here is made next
 //	repo         the repository is fetched, verified as a whole, and stored
 //	blobs        what records refer to is fetched, several at once, each checked against its CID

@@ -11,6 +11,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"perch/pds/oauthclient"
 )
 
 const (
@@ -41,7 +43,13 @@ var errSignIn = errors.New("the other host has ended the session; sign in there 
 type tokens struct {
 	Access  string `json:"accessJwt"`
 	Refresh string `json:"refreshJwt"`
+
+	OAuth   *oauthclient.Session `json:"oauth,omitempty"`   // in place of those
+	Pending *oauthclient.Pending `json:"pending,omitempty"` // a browser is on its way
 }
+
+// inside tells whether there is a session.
+func (t tokens) inside() bool { return t.Access != "" || t.OAuth != nil }
 
 // host is the other server, which an account leaves or goes to, as the account sees it.
 type host struct {
@@ -52,6 +60,8 @@ type host struct {
 	retry   Backoff
 	tries   int
 	session session
+	oauth   *oauthclient.Client
+	did     string // whose session it is
 
 	patience time.Duration // of somebody who waits for the answer; 0: there is all the time
 }
@@ -106,7 +116,7 @@ func (h *host) json(ctx context.Context, c call, out any) error {
 // do makes a call and hands its answer to read, whose error counts as a lost answer. It repeats what failed by chance, waits as long as the host asks for,
 // and renews the session when it has expired.
 func (h *host) do(ctx context.Context, c call, read func(*http.Response) error) error {
-	renewed := false
+	renewed, nonce := false, false
 	for try := 0; ; {
 		used := h.session.get()
 		err := h.try(ctx, c, used, read)
@@ -116,6 +126,9 @@ func (h *host) do(ctx context.Context, c call, read func(*http.Response) error) 
 			return nil
 		case ctx.Err() != nil:
 			return ctx.Err()
+		case errors.Is(err, errNonce) && !nonce:
+			nonce = true
+			continue
 		case errors.As(err, &refused) && refused.expired() && c.token == accessToken && !renewed:
 			renewed = true
 			if err := h.renew(ctx, used); err != nil {
@@ -175,6 +188,9 @@ func (h *host) try(ctx context.Context, c call, t tokens, read func(*http.Respon
 	}
 	defer resp.Body.Close()
 	h.pace.observe(c.method, resp)
+	if req.Header.Get("DPoP") != "" && h.oauth.Observe(resp) {
+		return errNonce
+	}
 	resp.Body = &watched{resp.Body, watch, stallTime}
 	if resp.StatusCode != http.StatusOK {
 		return h.refusal(c.method, resp)
@@ -194,6 +210,9 @@ func (u *upload) attach(req *http.Request, watch *time.Timer) error {
 	req.Header.Set("Content-Type", u.kind)
 	return nil
 }
+
+// errNonce says that the request was refused for the want of a nonce, which has come with the refusal.
+var errNonce = errors.New("the other host wants another nonce")
 
 // errOurs says that it is not the other host's fault: asking it again is of no use.
 var errOurs = errors.New("what is here could not be read")
@@ -254,6 +273,9 @@ func (h *host) request(ctx context.Context, c call, t tokens) (*http.Request, er
 			req.Header.Set("Authorization", "Bearer "+c.bearer)
 		}
 	case accessToken:
+		if t.OAuth != nil {
+			return req, h.oauth.Sign(req, t.OAuth)
+		}
 		req.Header.Set("Authorization", "Bearer "+t.Access)
 	case refreshToken:
 		req.Header.Set("Authorization", "Bearer "+t.Refresh)
@@ -282,12 +304,16 @@ func (h *host) renew(ctx context.Context, used tokens) error {
 	if h.session.get() != used {
 		return nil
 	}
+	if used.OAuth != nil {
+		return h.renewOAuth(ctx, used)
+	}
 	var next tokens
 	err := h.json(ctx, call{method: "com.atproto.server.refreshSession", post: true, token: refreshToken}, &next)
 	var refused *HostError
 	if errors.As(err, &refused) && refused.final() {
 		return fmt.Errorf("%w: %w", errSignIn, err)
 	}
+	next = tokens{Access: next.Access, Refresh: next.Refresh} // and nothing else that the host may have put there
 	if err == nil && (next.Access == "" || next.Refresh == "") {
 		err = errors.New("the old host renews the session without a token")
 	}

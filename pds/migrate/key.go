@@ -2,7 +2,6 @@ package migrate
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
 
@@ -51,13 +50,10 @@ func (m *Manager) announceKey(ctx context.Context, mv *move, rotationKey string)
 	})
 }
 
-// ownKey returns the did:key of a rotation key of the DID; "" of none.
+// ownKey returns the did:key of a rotation key of the DID; "" of none, and of a DID that has none.
 func (m *Manager) ownKey(ctx context.Context, did syntax.DID, rotationKey string) (string, error) {
-	if rotationKey == "" {
+	if rotationKey == "" || did.Method() != "plc" {
 		return "", nil
-	}
-	if did.Method() != "plc" {
-		return "", fmt.Errorf("%w: only a did:plc has rotation keys", ErrKey)
 	}
 	last, err := m.opts.Here.LastOperation(ctx, did)
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 
 	"perch/identity"
 	"perch/identity/plc"
+	"perch/pds/oauthclient"
 	"perch/pds/seal"
 	"perch/pds/store"
 )
@@ -29,6 +30,10 @@ var (
 	ErrHandle = errors.New("the handle ends with the move")
 	// ErrChanged: the DID has been changed, so that the move can only go forward.
 	ErrChanged = errors.New("the DID has been changed, so the move can only go forward")
+	// ErrBusy: the other host wants more time than somebody who waits for the answer has.
+	ErrBusy = errWait
+	// ErrEmail: an address for here has to be given.
+	ErrEmail = errors.New("give an e-mail address for here")
 	// ErrState: the move is not at the point at which this can be done.
 	ErrState = errors.New("the move is not at that point")
 	// ErrKey: the rotation key that was given cannot sign for the DID.
@@ -90,6 +95,8 @@ type Here interface {
 	// Named tells whether the DID document names this server and the account's key.
 	Named(ctx context.Context, acct store.AccountID) (bool, error)
 	Activate(ctx context.Context, acct store.AccountID) error
+	// MailReset mails the owner a code with which to choose a password.
+	MailReset(ctx context.Context, acct store.AccountID) error
 	// Delete removes an account of which the network was never told, unless its DID may name this server. That it is gone is no error.
 	Delete(ctx context.Context, acct store.AccountID) error
 }
@@ -117,6 +124,7 @@ type Options struct {
 	Seal    *seal.Box
 	Here    Here
 	Client  *http.Client // without timeouts and limits of its own
+	OAuth   *oauthclient.Client
 	Lookup  func(context.Context, syntax.AtIdentifier) (*identity.Identity, error)
 	Refresh func(context.Context, syntax.DID) (*identity.Document, error)
 	Logger  *slog.Logger
@@ -124,7 +132,7 @@ type Options struct {
 	// Retry is the wait between the attempts of one request, StepRetry between those of a step; zero: from a second to half a minute, and from five seconds to
 	// five minutes.
 	Retry, StepRetry Backoff
-	// Parallel is how many moves go on at a time; zero: 4.
+	// Parallel is how many moves from one host go on at a time; zero: 4.
 	Parallel int
 	// Watch, unless nil, is told of every step when it begins and when it ends ("begin", "end"), before its outcome is stored. An error leaves the move there, as
 	// if the process had ended. It is for tests.
@@ -134,13 +142,12 @@ type Options struct {
 // Manager does the moves. It is safe for use by several goroutines.
 type Manager struct {
 	opts  Options
-	gate  chan struct{}
 	locks sync.Map // of *sync.Mutex by DID: one command at a time
 
 	mu      sync.Mutex
 	ctx     context.Context        // of Run; nil when it does not run. Guarded by mu
 	runners map[syntax.DID]*runner // guarded by mu
-	pacers  map[string]*pacer      // by origin; guarded by mu
+	pacers  map[string]*pacer      // by origin, for all moves from there; guarded by mu
 	wg      sync.WaitGroup
 }
 
@@ -165,8 +172,7 @@ func New(o Options) *Manager {
 		o.Parallel = 4
 	}
 	return &Manager{
-		opts: o, gate: make(chan struct{}, o.Parallel),
-		runners: make(map[syntax.DID]*runner), pacers: make(map[string]*pacer),
+		opts: o, runners: make(map[syntax.DID]*runner), pacers: make(map[string]*pacer),
 	}
 }
 
@@ -230,14 +236,20 @@ func (m *Manager) only(did syntax.DID) (unlock func()) {
 }
 
 func (m *Manager) host(mv *move) *host {
+	return &host{side: mv.side(), origin: mv.Host, client: m.opts.Client, pace: m.pacer(mv), retry: m.opts.Retry, tries: requestTries, session: m.session(mv),
+		oauth: m.opts.OAuth, did: mv.DID.String()}
+}
+
+func (m *Manager) pacer(mv *move) *pacer {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	p := m.pacers[mv.Host]
 	if p == nil {
 		p = newPacer(time.Now)
+		p.moves = make(chan struct{}, m.opts.Parallel)
 		m.pacers[mv.Host] = p
 	}
-	return &host{side: mv.side(), origin: mv.Host, client: m.opts.Client, pace: p, retry: m.opts.Retry, tries: requestTries, session: m.session(mv)}
+	return p
 }
 
 const requestTries = 6
@@ -272,9 +284,10 @@ var errKilled = errors.New("killed")
 
 // oneStep does the step of the state that the move is in, and stores what came of it.
 func (m *Manager) oneStep(ctx context.Context, mv *move, r *runner) error {
+	moves := m.pacer(mv).moves
 	select {
-	case m.gate <- struct{}{}:
-		defer func() { <-m.gate }()
+	case moves <- struct{}{}:
+		defer func() { <-moves }()
 	case <-ctx.Done():
 		return nil
 	}

@@ -19,6 +19,7 @@ type State string
 
 // The states.
 const (
+	StateConsent     State = "consent"
 	StateAccount     State = "account"
 	StateRepo        State = "repo"
 	StateBlobs       State = "blobs"
@@ -53,6 +54,9 @@ func (s State) Ended() bool { return s == StateDone || s == StateAbandoned }
 // What a move waits for.
 const (
 	NeedsBegin    = "begin"    // password of the old host, and a new one for here
+	NeedsConsent  = "consent"  // the owner must sign in at the old host in a browser
+	NeedsAccount  = "account"  // that is done; a new password for here
+	NeedsFarewell = "farewell" // the password of the old host, because it lets nobody deactivate an account who has signed in in a browser
 	NeedsFactor   = "factor"   // the code that the old host asks for beside the password
 	NeedsSignIn   = "sign-in"  // password of the old host, because the session there has ended
 	NeedsCode     = "code"     // the code that was mailed for the change of the DID
@@ -88,8 +92,9 @@ type move struct {
 	Rounds    int             `json:"rounds,omitempty"`  // how often the old host had something new
 	Lost      []Lost          `json:"lost,omitempty"`
 	Operation *plc.Operation  `json:"operation,omitempty"` // signed
+	MailReset bool            `json:"mailReset,omitempty"` // at the end
 	OwnKey    string          `json:"ownKey,omitempty"`    // did:key of the rotation key that will sign, so that no code needs to be mailed
-	Needs     string          `json:"needs,omitempty"`     // NeedsSignIn only; the rest follows from the state
+	Needs     string          `json:"needs,omitempty"`     // NeedsSignIn and NeedsFarewell; the rest follows from the state
 	Notes     []string        `json:"notes,omitempty"`
 	Error     string          `json:"error,omitempty"`
 	Failures  int             `json:"failures,omitempty"` // in a row, of this step
@@ -127,6 +132,10 @@ func (mv *move) side() string {
 // waits tells what a move waits for its owner for; "" when it goes on by itself.
 func (mv *move) waits() string {
 	switch {
+	case mv.State == StateConsent:
+		return NeedsConsent
+	case mv.State == StateAccount && mv.tokens.OAuth != nil:
+		return NeedsAccount
 	case mv.State == StateAccount:
 		return NeedsBegin
 	case mv.Needs != "" && mv.State != StateAbandoning:

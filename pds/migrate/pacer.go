@@ -20,6 +20,7 @@ const (
 type pacer struct {
 	now   func() time.Time
 	slots chan struct{}
+	moves chan struct{} // steps of moves under way, so that a slow host holds up no move from another
 
 	mu    sync.Mutex
 	until map[string]time.Time // by method, because each has limits of its own. Guarded by mu

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"slices"
 	"time"
@@ -272,6 +273,9 @@ func (m *Manager) leave(ctx context.Context, mv *move, h *host) error {
 	switch {
 	case err == nil:
 		m.late(ctx, mv, h)
+	case mv.tokens.OAuth != nil && errors.As(err, &refused) && refused.Status == http.StatusForbidden:
+		mv.Needs, mv.Error = NeedsFarewell, refused.Error()
+		return nil
 	case errors.Is(err, errSignIn), errors.As(err, &refused) && refused.final(), mv.Failures >= goodbyeTries:
 		mv.note("The account at the old host could not be deactivated; sign in there and do it. " + err.Error())
 	default:
@@ -289,14 +293,23 @@ func (m *Manager) deactivated(ctx context.Context, h *host) error {
 	switch {
 	case errors.As(err, &refused) && refused.final():
 		return nil
+	case errors.Is(err, errSignIn) && h.session.get().OAuth != nil: // sessions of OAuth end with it
+		return nil
 	case err == nil && (status.Activated == nil || *status.Activated):
 		return errors.New("the old host does not say that the account is deactivated")
 	}
 	return err
 }
 
-// finish ends the session at the old host, forgets its tokens, and writes the report.
+// finish mails a code for a new password, if nobody knows the one that the account has, ends the session at the old host, forgets its tokens, and writes the report.
 func (m *Manager) finish(ctx context.Context, mv *move, h *host) error {
+	if mv.MailReset {
+		if err := m.opts.Here.MailReset(ctx, mv.Account); err != nil && mv.Failures < lateTries {
+			return err
+		} else if err != nil {
+			mv.note("No code for a new password could be mailed: " + err.Error())
+		}
+	}
 	m.endSession(ctx, h)
 	mv.tokens = tokens{}
 	mv.State, mv.EndedAt = StateDone, time.Now().UTC()
@@ -312,11 +325,17 @@ func (m *Manager) late(ctx context.Context, mv *move, h *host) {
 
 // endSession signs out of the old host, if it answers.
 func (m *Manager) endSession(ctx context.Context, h *host) {
-	if h.session.get() == (tokens{}) {
+	now := h.session.get()
+	if !now.inside() {
 		return
 	}
 	h.tries = 2
-	err := h.json(ctx, call{method: "com.atproto.server.deleteSession", post: true, token: refreshToken}, nil)
+	var err error
+	if now.OAuth != nil {
+		err = h.oauth.Revoke(ctx, now.OAuth)
+	} else {
+		err = h.json(ctx, call{method: "com.atproto.server.deleteSession", post: true, token: refreshToken}, nil)
+	}
 	if err != nil {
 		m.opts.Logger.WarnContext(ctx, "end the session at the old host", "host", h.origin, "err", err)
 	}

@@ -125,15 +125,22 @@ const (
 // settle makes an account at the old host, whose DID document leads others there by way of a between.
 func (w *world) settle(t *testing.T) *mover {
 	t.Helper()
-	m := &mover{world: w, t: t, name: fmt.Sprint("mover", w.names.Add(1)), from: &caller{t: t, origin: w.old.origin()}}
+	m := w.join(t)
 	m.door = standBetween(t, w.old.origin())
+	m.redirect()
+	return m
+}
+
+// join makes an account at the old host.
+func (w *world) join(t *testing.T) *mover {
+	t.Helper()
+	m := &mover{world: w, t: t, name: fmt.Sprint("mover", w.names.Add(1)), from: &caller{t: t, origin: w.old.origin()}}
 	made := m.from.post("com.atproto.server.createAccount", map[string]any{
 		"handle": m.name + ".test", "email": m.name + "@example.com", "password": "mover-password",
 	})
 	m.did, _ = made["did"].(string)
 	m.from.auth = "Bearer " + made["accessJwt"].(string)
 	m.fill()
-	m.redirect()
 	return m
 }
 
