@@ -50,8 +50,25 @@ func (s *Server) importRepo(w http.ResponseWriter, r *http.Request) error {
 	case acct.Active():
 		return store.ErrActive
 	}
-	_, err := s.importFrom(ctx, acct, r.Body)
+	_, err := s.importFrom(ctx, acct, &stillAllowed{ctx, r.Body})
 	return err
+}
+
+// stillAllowed is the body of a request that looks at its end whether who sends it still is let in: it may have taken hours.
+type stillAllowed struct {
+	ctx  context.Context
+	body io.Reader
+}
+
+// Read implements io.Reader.
+func (b *stillAllowed) Read(p []byte) (int, error) {
+	n, err := b.body.Read(p)
+	if err == io.EOF {
+		if _, refused := auth.Again(b.ctx); refused != nil {
+			err = refused
+		}
+	}
+	return n, err
 }
 
 // importFrom is importRepo for a file from wherever, and returns the head that the file had.

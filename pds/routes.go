@@ -265,6 +265,7 @@ func (s *Server) muxOptions() xrpc.Options {
 		Logger:          s.log,
 		MapError:        wireError,
 		Fallback:        s.proxied,
+		Again:           auth.Again,
 		TrustedProxies:  s.cfg.TrustedProxies,
 		DistrustPrivate: !s.cfg.TrustPrivateProxies,
 		RateLimits: xrpc.RateLimits{

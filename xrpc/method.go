@@ -87,6 +87,9 @@ func Procedure[I, O any](m *Mux, nsid string, a Access, h func(context.Context, 
 		if err := md.readInput(c, in); err != nil {
 			return err
 		}
+		if err := md.accessAgain(c); err != nil {
+			return err
+		}
 		if err := bind.fill(reflect.ValueOf(in).Elem(), c.params); err != nil {
 			return err
 		}
@@ -185,6 +188,19 @@ func (md *method) serve(c *call) error {
 		return err
 	}
 	return md.run(c)
+}
+
+// accessAgain looks again at who was let in before the body came.
+func (md *method) accessAgain(c *call) error {
+	again := md.mux.opts.Again
+	if again == nil || md.access == nil || md.encoding == "" {
+		return nil
+	}
+	ctx, err := again(c.ctx)
+	if err == nil {
+		c.ctx = ctx
+	}
+	return err
 }
 
 var cachePrivate = []string{"private"}

@@ -1,6 +1,7 @@
 package xrpc
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"maps"
@@ -37,6 +38,11 @@ type Options struct {
 	TrustedProxies []netip.Prefix
 	// DistrustPrivate takes loopback, link-local and private addresses off that list.
 	DistrustPrivate bool
+
+	// Again, unless nil, looks a second time whether who was let in still is. It is asked once the
+	// JSON body of a method with Access has come, which may be long after Access ran: how long, the
+	// client decides. Its context takes the place of Access's.
+	Again func(ctx context.Context) (context.Context, error)
 
 	RateLimits RateLimits
 

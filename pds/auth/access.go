@@ -50,8 +50,39 @@ func (v *Verifier) With(right Right, allow ...Allow) Access {
 				return ctx, err
 			}
 		}
+		p.again = func(ctx context.Context) (*store.Account, error) { return v.still(ctx, &p, allow) }
 		return NewContext(ctx, p), nil
 	}
+}
+
+// still is the part of an access function that may come out differently a while later.
+func (v *Verifier) still(ctx context.Context, p *Principal, allow []Allow) (*store.Account, error) {
+	acct, err := v.opts.Accounts.ByID(ctx, p.Account.ID)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, ErrAccountNotFound
+	}
+	if err == nil {
+		err = refuseInactive(acct, allow)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if p.Kind == OAuth {
+		return acct, v.opts.OAuth.Alive(ctx, p.SessionID)
+	}
+	return acct, v.sessionLive(ctx, acct, p.SessionID)
+}
+
+// sessionLive refuses a session that was ended. Tokens of the reference, which live on for two hours when its data is taken over, name none.
+func (v *Verifier) sessionLive(ctx context.Context, acct *store.Account, id string) error {
+	if id == "" {
+		return nil
+	}
+	live, err := v.opts.Accounts.SessionLive(ctx, acct.ID, id)
+	if err == nil && !live {
+		err = ErrExpiredToken.with("Token has been revoked")
+	}
+	return err
 }
 
 // Refresh asks for a refresh token. Whether its session is still there, account.Service.RefreshSession finds out.
@@ -200,14 +231,8 @@ func (v *Verifier) session(ctx context.Context, token string, allow []Allow) (Pr
 	if err := refuseInactive(acct, allow); err != nil {
 		return Principal{}, err
 	}
-	if c.Session != "" { // absent in tokens of the reference, which live on for two hours when its data is taken over
-		live, err := v.opts.Accounts.SessionLive(ctx, acct.ID, c.Session)
-		if err != nil {
-			return Principal{}, err
-		}
-		if !live {
-			return Principal{}, ErrExpiredToken.with("Token has been revoked")
-		}
+	if err := v.sessionLive(ctx, acct, c.Session); err != nil {
+		return Principal{}, err
 	}
 	return Principal{Kind: Session, DID: acct.DID, Scope: c.Scope, Account: acct, SessionID: c.Session}, nil
 }

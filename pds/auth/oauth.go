@@ -15,6 +15,8 @@ import (
 type OAuthTokens interface {
 	// Authenticate finds the session of an access token. The error for one that is not valid (any more) is ErrOAuthToken.
 	Authenticate(ctx context.Context, accessToken string) (OAuthSession, error)
+	// Alive returns ErrOAuthToken when the session is not there any more.
+	Alive(ctx context.Context, session string) error
 }
 
 // OAuthSession is an app that may act for an account.

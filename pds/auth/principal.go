@@ -51,6 +51,8 @@ type Principal struct {
 	// ClientID and Grant say which app it is, and what it may do; of OAuth only.
 	ClientID string
 	Grant    *scope.Grant
+
+	again func(context.Context) (*store.Account, error) // see Again; nil: there is nothing to look at
 }
 
 type contextKey struct{}
@@ -64,6 +66,21 @@ func From(ctx context.Context) Principal {
 // NewContext returns a context that carries the Principal.
 func NewContext(ctx context.Context, p Principal) context.Context {
 	return context.WithValue(ctx, contextKey{}, p)
+}
+
+// Again looks once more whether the session or the app's access still is there, and the account as it must be, and returns a context with the account as it is now.
+// It is for requests whose body comes slowly: who was let in keeps the door open otherwise, past the password reset that was to shut him out.
+func Again(ctx context.Context) (context.Context, error) {
+	p := From(ctx)
+	if p.again == nil {
+		return ctx, nil
+	}
+	acct, err := p.again(ctx)
+	if err != nil {
+		return ctx, err
+	}
+	p.Account = acct
+	return NewContext(ctx, p), nil
 }
 
 // IsAdmin tells whether the admin password was shown.

@@ -109,6 +109,15 @@ func (s *Service) Authenticate(ctx context.Context, accessToken string) (auth.OA
 	return auth.OAuthSession{ID: ses.ID, ClientID: ses.ClientID, Account: ses.Account, JKT: ses.JKT, Grant: s.grants.get(ses.Scope)}, nil
 }
 
+// Alive implements auth.OAuthTokens.
+func (s *Service) Alive(ctx context.Context, session string) error {
+	_, err := s.opts.Store.OAuthSession(ctx, session)
+	if errors.Is(err, store.ErrNotFound) {
+		return auth.ErrOAuthToken
+	}
+	return err
+}
+
 func splitScopes(s string) []string {
 	if s == "" {
 		return nil

@@ -68,6 +68,10 @@ func (s *Site) serve(w http.ResponseWriter, hr *http.Request, h handler, rules [
 // prepare finds out language and browser, and refuses forged forms.
 func (r *request) prepare() error {
 	r.words = r.chooseLanguage()
+	r.Body = http.MaxBytesReader(r.w, r.Body, maxForm)
+	if err := r.ParseForm(); err != nil { // before it counts who is signed in: a form may come slowly
+		return problem(http.StatusBadRequest, "form")
+	}
 	if cookie := r.cookie(deviceCookie); cookie != "" {
 		d, err := r.site.opts.Accounts.OpenDevice(r.Context(), cookie, r.site.opts.Visit(r.Request))
 		if err != nil {
@@ -80,10 +84,6 @@ func (r *request) prepare() error {
 		case d.Cookie != "":
 			r.keepDevice(d)
 		}
-	}
-	r.Body = http.MaxBytesReader(r.w, r.Body, maxForm)
-	if err := r.ParseForm(); err != nil {
-		return problem(http.StatusBadRequest, "form")
 	}
 	if r.Method == http.MethodGet || r.Method == http.MethodHead {
 		return nil
