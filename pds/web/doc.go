@@ -8,8 +8,8 @@
 //     Errors it does not know it returns: they become a page that says what to do;
 //   - templates/NAME.html, which defines "title" and "main" and is put into templates/layout.html. Its dot is a *view; what the handler gave is
 //     .Data. Forms are built of the parts in templates/parts.html, which carry labels, errors and the token against forged requests;
-//   - its words in messages/en.json and in the other languages, under keys that begin with NAME. {{t "NAME.key" "name" value}} shows them. A test finds keys
-//     that are missing, unused or differ in their placeholders.
+//   - its words in messages/en.json and in the other languages, or in messages/AREA.en.json and so on, under keys that begin with NAME.
+//     {{t "NAME.key" "name" value}} shows them. A test finds keys that are missing, unused or differ in their placeholders.
 //
 // The package knows accounts and browsers (pds/account) and nothing of repositories or of the wire. What only the server as a whole can do, it asks
 // of its Host.

@@ -4,6 +4,7 @@ import (
 	"embed"
 	"encoding/json"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"slices"
 	"strings"
@@ -17,7 +18,8 @@ var messageFiles embed.FS
 
 const fallbackLanguage = "en"
 
-// languageNames are the languages of the pages, each by its own name, in the order of the menu. A file messages/TAG.json belongs to each.
+// languageNames are the languages of the pages, each by its own name, in the order of the menu. A file messages/TAG.json belongs to each, and one
+// messages/AREA.TAG.json for each area of pages that has many words.
 var languageNames = []struct{ Tag, Name string }{
 	{"en", "English"}, {"de", "Deutsch"}, {"es", "Español"}, {"fr", "Français"}, {"ja", "日本語"}, {"pt", "Português"},
 }
@@ -32,18 +34,36 @@ type words struct {
 var languages = sync.OnceValue(func() map[string]*words {
 	all := map[string]*words{}
 	for _, l := range languageNames {
-		text, err := messageFiles.ReadFile("messages/" + l.Tag + ".json")
-		if err != nil {
-			panic(err) // embedded
-		}
-		w := &words{Tag: l.Tag}
-		if err := json.Unmarshal(text, &w.texts); err != nil {
-			panic(fmt.Sprintf("messages/%s.json: %v", l.Tag, err))
+		w := &words{Tag: l.Tag, texts: map[string]string{}}
+		areas, _ := fs.Glob(messageFiles, "messages/*."+l.Tag+".json")
+		for _, name := range append(areas, "messages/"+l.Tag+".json") {
+			if err := w.read(name); err != nil {
+				panic(name + ": " + err.Error()) // embedded
+			}
 		}
 		all[l.Tag] = w
 	}
 	return all
 })
+
+// read adds the texts of a file. No key stands in two of them.
+func (w *words) read(name string) error {
+	text, err := messageFiles.ReadFile(name)
+	if err != nil {
+		return err
+	}
+	var texts map[string]string
+	if err := json.Unmarshal(text, &texts); err != nil {
+		return err
+	}
+	for key, text := range texts {
+		if w.has(key) {
+			return fmt.Errorf("%s stands in another file already", key)
+		}
+		w.texts[key] = text
+	}
+	return nil
+}
 
 var languageMatcher = sync.OnceValue(func() language.Matcher {
 	var tags []language.Tag
