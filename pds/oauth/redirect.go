@@ -5,6 +5,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"perch/identity"
 )
 
 // checkRedirectURI tells what is wrong with a redirect URI that a client declares, "" when nothing is.
@@ -89,7 +91,7 @@ func isLocal(host string) bool {
 		}
 	}
 	addr, err := netip.ParseAddr(host)
-	return err == nil && !addr.IsGlobalUnicast()
+	return err == nil && identity.CheckAddress(addr) != nil
 }
 
 // redirectTo makes the URL of a Response for modes other than FormPost.

@@ -47,7 +47,7 @@ type world struct {
 	fetched  atomic.Int64
 	lexicons map[string]string
 	lexErr   error
-	access   http.HandlerFunc // the resource
+	verifier *auth.Verifier
 }
 
 func newWorld(t testing.TB) *world {
@@ -121,6 +121,7 @@ func (w *world) start(mux *http.ServeMux) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	w.verifier = v
 	access := v.Standard(auth.Deactivated)
 	mux.HandleFunc(resource, func(rw http.ResponseWriter, r *http.Request) {
 		_, err := access(r.Context(), r)

@@ -65,3 +65,16 @@ func BenchmarkVerify(b *testing.B) {
 		i++
 	}
 }
+
+// FuzzVerify: whatever comes as a proof is refused in words.
+func FuzzVerify(f *testing.F) {
+	s := newSigner(f)
+	f.Add(s.proof(map[string]any{"jti": "a", "htm": "GET", "htu": "https://a.example.com/", "iat": 1}))
+	f.Add("e30.e30.AAAA")
+	f.Fuzz(func(t *testing.T, proof string) {
+		v := New([]byte("secret"), nil)
+		if jkt, err := v.Verify(proof, Request{Method: "GET", URL: "https://a.example.com/"}); err == nil {
+			t.Fatalf("%q is a proof of %s", proof, jkt)
+		}
+	})
+}
