@@ -1,6 +1,6 @@
 // Package move proves that a move to Perch with its job strands nobody. Something stands between the servers, and before the PLC directory, that spoils requests: it
 // kills a server with SIGKILL before it passes a request on, after it, or in the middle of the answer, and loses, cuts, shortens, slows or replaces answers.
-// Every move has to come to the same end, with nothing lost and nothing there twice.
+// Every move has to come to the same end, with nothing lost and nothing there twice. TestOut has Perch bring an account to the reference PDS.
 //
 // move.test.mjs moves an account through several hosts and compares all of it; TestRelayFollowsMoves of package relay runs it.
 //
