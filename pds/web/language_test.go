@@ -40,6 +40,21 @@ func TestEveryLanguageHasEveryText(t *testing.T) {
 	}
 }
 
+func TestTranslationsAreNotEnglish(t *testing.T) {
+	english := languages()[fallbackLanguage]
+	for _, l := range languageNames[1:] {
+		same := 0
+		for key, text := range english.texts {
+			if languages()[l.Tag].texts[key] == text {
+				same++
+			}
+		}
+		if same > len(english.texts)/10 {
+			t.Errorf("messages/%s.json: %d of %d texts are the English ones", l.Tag, same, len(english.texts))
+		}
+	}
+}
+
 // TestTextsAreUsed finds texts that no page shows and pages that show what is not there.
 func TestTextsAreUsed(t *testing.T) {
 	english := languages()[fallbackLanguage]

@@ -47,14 +47,18 @@ export async function audit(v, what) {
   const { page } = v
   for (const colorScheme of ['light', 'dark']) {
     await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' })
-    if (v.context._options?.javaScriptEnabled !== false) {
-      await page.evaluate(axe)
-      const { violations } = await page.evaluate((values) => globalThis.axe.run({ runOnly: { type: 'tag', values } }), rules)
-      const list = violations.map((x) => `${x.id}: ${x.help}\n${x.nodes.map((n) => '  ' + n.html + '\n  ' + n.failureSummary).join('\n')}`)
-      assert.equal(list.length, 0, `${what} on ${v.name}, ${colorScheme}:\n${list.join('\n')}`)
-    }
+    await page.evaluate(axe)
+    const { violations } = await page.evaluate((values) => globalThis.axe.run({ runOnly: { type: 'tag', values } }), rules)
+    const list = violations.map((x) => `${x.id}: ${x.help}\n${x.nodes.map((n) => '  ' + n.html + '\n  ' + n.failureSummary).join('\n')}`)
+    assert.equal(list.length, 0, `${what} on ${v.name}, ${colorScheme}:\n${list.join('\n')}`)
     if (shots) await page.screenshot({ path: `${shots}/${what}-${v.name}-${colorScheme}.png`, fullPage: true })
   }
+  await fits(v, what)
+}
+
+// fits tells whether the page is no wider than the screen, and no larger than it may be, and has not complained.
+export async function fits(v, what) {
+  const { page } = v
   const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth)
   assert.equal(wide, 0, `${what} on ${v.name} is ${wide} pixels too wide`)
   const bytes = await page.evaluate(() => performance.getEntries().reduce((sum, e) => sum + (e.decodedBodySize || 0), 0))

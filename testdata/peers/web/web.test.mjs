@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
-import { adminPost, audit, focused, launch, sizes, tabTo, url, visit } from './browser.mjs'
+import { ask, callback, redirect } from './app.mjs'
+import { adminPost, audit, fits, focused, launch, sizes, tabTo, url, visit } from './browser.mjs'
 
 let browser, invite
 before(async () => {
@@ -80,9 +81,89 @@ test('every language fits on a phone', async () => {
     for (const path of ['/', '/account/sign-in', '/account/sign-up']) {
       await v.page.goto(`${url}${path}?lang=${lang}`)
       assert.equal(await v.page.getAttribute('html', 'lang'), lang)
-      await audit(v, `${lang}${path.replaceAll('/', '-')}`)
+      await fits(v, lang + path.replaceAll('/', '-'))
     }
   }
+  await v.context.close()
+})
+
+const signUp = async (name) => {
+  const response = await fetch(url + '/xrpc/com.atproto.server.createAccount', {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ handle: name + '.test', email: name + '@example.com', password, inviteCode: invite }),
+  })
+  assert.equal(response.status, 200, await response.clone().text())
+  return response.json()
+}
+
+for (const size of Object.keys(sizes)) {
+  test(`an app asks on a ${size}`, async () => {
+    const v = await visit(browser, size)
+    const { page } = v
+    const [first, second] = ['app-' + size, 'two-' + size]
+    await signUp(first)
+    const { accessJwt } = await signUp(second)
+    let told = callback(page)
+    await page.goto(await ask())
+    await audit(v, 'app-sign-in')
+    await page.fill('#identifier', first + '.test')
+    await page.fill('#password', password)
+    await page.keyboard.press('Enter')
+    await page.waitForURL('**/oauth/authorize**')
+    await audit(v, 'consent')
+    for (const summary of await page.$$('fieldset summary')) await summary.click()
+    await audit(v, 'consent-details')
+    await page.uncheck('text=Use your account nearly as you do yourself')
+    await page.click('text="Allow"')
+    assert.ok((await told).get('code'), 'the app has got no code')
+    await page.waitForURL(redirect + '**')
+
+    await page.goto(await ask({ prompt: 'select_account' }))
+    await page.click('text=Use another account')
+    await page.fill('#identifier', second + '.test')
+    await page.fill('#password', password)
+    await page.keyboard.press('Enter')
+    await page.waitForURL('**/oauth/authorize**')
+    await page.goto(await ask())
+    await audit(v, 'app-account')
+    await fetch(url + '/xrpc/com.atproto.server.deactivateAccount', {
+      method: 'POST', headers: { 'content-type': 'application/json', authorization: 'Bearer ' + accessJwt }, body: '{}',
+    })
+    await page.click('text=' + second)
+    await audit(v, 'reactivate')
+    await page.click('text=Reactivate and continue')
+    await page.waitForSelector('text="Allow"')
+    told = callback(page)
+    await page.click('text="Cancel"')
+    assert.equal((await told).get('error'), 'access_denied')
+    await page.waitForURL(redirect + '**')
+
+    await page.goto(await ask({ response_mode: 'form_post', login_hint: first + '.test' }, 'atproto'))
+    told = callback(page)
+    await page.click('text="Allow"')
+    assert.ok((await told).get('code'), 'the form did not send itself')
+    await page.waitForURL(redirect + '**')
+    await page.goto(url + '/oauth/authorize')
+    await audit(v, 'app-unknown')
+    await v.context.close()
+  })
+}
+
+test('an app asks, without script', async () => {
+  await signUp('still')
+  const v = await visit(browser, 'phone', { javaScriptEnabled: false })
+  const { page } = v
+  await page.goto(await ask({ response_mode: 'form_post', prompt: 'create' }, 'atproto'))
+  await page.click('text="Sign in"')
+  await page.fill('#identifier', 'still.test')
+  await page.fill('#password', password)
+  await page.keyboard.press('Enter')
+  await page.waitForURL('**/oauth/authorize**')
+  await page.click('text="Allow"')
+  const told = callback(page)
+  await page.click('text="Continue"')
+  assert.ok((await told).get('code'))
   await v.context.close()
 })
 
