@@ -47,7 +47,12 @@ func (s *Server) webPages() {
 func (s *Server) takePage(r *http.Request, l web.Limit) (time.Duration, bool) {
 	rule := xrpc.RateLimit{Name: l.Name, Points: l.Points, Window: l.Window}
 	if l.Key != "" {
-		rule.Key = func(context.Context, *http.Request, any) string { return l.Key }
+		rule.Key = func(_ context.Context, r *http.Request, _ any) string {
+			if l.PerAddress {
+				return l.Key + " " + xrpc.ClientNetwork(r.Context()).String()
+			}
+			return l.Key
+		}
 	}
 	var used *xrpc.Error
 	if errors.As(s.mux.Take(r, rule), &used) {

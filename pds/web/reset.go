@@ -17,7 +17,7 @@ func (s *Site) reset(r *request) error {
 		return r.renderForm("reset", f, nil)
 	}
 	// The mails that one address gets are counted together with those that apps ask for.
-	if err := r.take(Limit{"com.atproto.server.requestPasswordReset 20/1h0m0s", 20, time.Hour, email}); err != nil {
+	if err := r.take(Limit{Name: "com.atproto.server.requestPasswordReset 20/1h0m0s", Points: 20, Window: time.Hour, Key: email}); err != nil {
 		return err
 	}
 	if err := s.opts.Host.SendPasswordReset(r.Context(), email); err != nil {

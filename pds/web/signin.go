@@ -34,8 +34,11 @@ func (s *Site) signIn(r *request) error {
 
 // checkPassword adds to the form what is wrong with name or password, the same for every reason. Guesses at one account count together, however it is spelled.
 func (r *request) checkPassword(f *Form, identifier, password string) (account.Login, error) {
-	who := account.Identifier(identifier) + " " + r.site.opts.Visit(r.Request).IP
-	for _, l := range []Limit{{"web password", 30, 5 * time.Minute, who}, {"web password day", 300, 24 * time.Hour, who}} {
+	for _, l := range []Limit{
+		{Name: "com.atproto.server.createSession 30/5m0s", Points: 30, Window: 5 * time.Minute},
+		{Name: "com.atproto.server.createSession 300/24h0m0s", Points: 300, Window: 24 * time.Hour},
+	} { // the buckets of the method, so that nobody has two of them
+		l.Key, l.PerAddress = account.Identifier(identifier), true
 		if err := r.take(l); err != nil {
 			return account.Login{}, err
 		}

@@ -32,7 +32,9 @@ type Limit struct {
 	Name   string
 	Points int
 	Window time.Duration
-	Key    string // who is counted; "" for the client's address
+	Key    string // who or what is counted; "" for the client's address alone
+	// PerAddress counts the key for each address by itself.
+	PerAddress bool
 }
 
 // Options configure New.
@@ -109,5 +111,5 @@ func localPath(next string) string {
 	return next
 }
 
-// maxNext bounds the address of the page to go to after a sign-in, in bytes.
-const maxNext = 4096
+// maxNext bounds the address of the page to go to after a sign-in, in bytes. That of an app's request can hold many scopes.
+const maxNext = 16 << 10
