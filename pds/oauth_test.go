@@ -107,3 +107,88 @@ func TestOAuthFromRequestToRevocation(t *testing.T) {
 	}
 	app.Renew(oauthtest.Change{}).Fails(400, "invalid_grant")
 }
+
+// TestPermissionSetOfAnAuthor: an app asks for a set that somebody has published as a lexicon; it is fetched with its proof.
+func TestPermissionSetOfAnAuthor(t *testing.T) {
+	n := startNetwork(t, nil)
+	author, alice := n.signUp(t, "author"), n.signUp(t, "alice")
+	n.srv.cfg.LexiconAuthorityDID = author.did
+	const name = "com.example.app.authPosts"
+	app := oauthtest.New(t, n.srv.cfg.PublicURL(), "atproto include:"+name)
+	app.Push(oauthtest.Change{}).Fails(400, "invalid_scope") // it is not published yet
+	author.post("com.atproto.repo.createRecord", map[string]any{
+		"repo": author.did, "collection": lexiconCollection, "rkey": name, "validate": false, "record": map[string]any{
+			"$type": lexiconCollection, "lexicon": 1, "id": name, "defs": map[string]any{"main": map[string]any{
+				"type": "permission-set", "title": "Posts", "permissions": []any{
+					map[string]any{"type": "permission", "resource": "repo", "collection": []string{"com.example.app.post"}},
+					map[string]any{"type": "permission", "resource": "repo", "collection": []string{"app.bsky.feed.post"}},
+				},
+			}},
+		},
+	}).ok()
+	resp := alice.consent(app, app.Push(oauthtest.Change{}))
+	if scope := app.Redeem(param(resp, "code"), oauthtest.Change{}).OK()["scope"]; scope != "atproto repo:com.example.app.post" {
+		t.Errorf("scope %v", scope)
+	}
+	write := func(collection string) oauthtest.Answer {
+		return postJSON(app, "com.atproto.repo.createRecord", map[string]any{
+			"repo": alice.did, "collection": collection, "validate": false, "record": map[string]any{"$type": collection, "text": "x"},
+		})
+	}
+	write("com.example.app.post").OK()
+	write("app.bsky.feed.post").Fails(403, "ScopeMissingError") // not in the author's name
+}
+
+// TestAppsOfADeactivatedAccount: they stay, so that the owner can come back with one, and may do nothing else meanwhile.
+func TestAppsOfADeactivatedAccount(t *testing.T) {
+	n := startNetwork(t, nil)
+	alice := n.signUp(t, "alice")
+	app := alice.letIn("atproto transition:generic account:status?action=manage")
+	postJSON(app, "com.atproto.server.deactivateAccount", map[string]any{}).OK()
+	post := map[string]any{"repo": alice.did, "collection": "app.bsky.feed.post", "record": postRecord("x")}
+	postJSON(app, "com.atproto.repo.createRecord", post).Fails(401, "AccountDeactivated")
+	app.Renew(oauthtest.Change{}).OK()
+	app.Call(http.MethodPost, "/xrpc/com.atproto.server.activateAccount", "", "", oauthtest.Change{}).OK()
+	postJSON(app, "com.atproto.repo.createRecord", post).OK()
+}
+
+// TestSessionsOfAppsSurviveARestart: so do nonces.
+func TestSessionsOfAppsSurviveARestart(t *testing.T) {
+	n := startNetwork(t, nil)
+	alice := n.signUp(t, "alice")
+	app := alice.letIn("atproto transition:generic")
+	app.Call(http.MethodGet, "/xrpc/com.atproto.server.getSession", "", "", oauthtest.Change{}).OK()
+	n.port = n.srv.cfg.Port
+	n.stop()
+	n.start(nil)
+	app.Call(http.MethodGet, "/xrpc/com.atproto.server.getSession", "", "", oauthtest.Change{KeepNonce: true}).OK()
+	app.Renew(oauthtest.Change{KeepNonce: true}).OK()
+}
+
+// TestOAuthLimitsAndCORS: limits count before anything is looked at, and scripts of any origin may ask.
+func TestOAuthLimitsAndCORS(t *testing.T) {
+	n := startNetwork(t, func(c *Config) { c.RateLimitsEnabled = true })
+	for _, path := range []string{oauth.PARPath, oauth.TokenPath, oauth.RevokePath, oauth.ServerPath, oauth.ResourcePath, oauth.JWKSPath} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodOptions, n.url+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Access-Control-Request-Headers", "content-type,dpop")
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if res.StatusCode != 204 || res.Header.Get("Access-Control-Allow-Origin") != "*" || res.Header.Get("Access-Control-Allow-Headers") != "content-type,dpop" {
+			t.Errorf("%s: %d %v", path, res.StatusCode, res.Header)
+		}
+	}
+	app := oauthtest.New(t, n.srv.cfg.PublicURL(), "atproto")
+	last := 0
+	for range 101 {
+		last = app.Push(oauthtest.Change{NoProof: true, Form: oauthtest.JSON{"client_id": "x"}}).Status
+	}
+	if last != http.StatusTooManyRequests {
+		t.Errorf("the 101st push: %d", last)
+	}
+}

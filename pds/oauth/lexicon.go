@@ -15,7 +15,8 @@ const (
 	setFresh   = time.Hour           // used without asking again
 	setRetry   = 5 * time.Minute     // after its author's host did not answer
 	setExpired = 90 * 24 * time.Hour // no session begins with one that could not be asked for since
-	setTimeout = 10 * time.Second
+	setTimeout = 10 * time.Second    // for all sets of a request
+	maxSets    = 10                  // in one request: each may cost look-ups at strangers' hosts
 )
 
 // ErrNoLexicon says that a lexicon does not exist, or is not what its name says.
@@ -24,7 +25,10 @@ var ErrNoLexicon = errors.New("the lexicon does not exist")
 // expand takes the permission sets in scopes apart. What the scopes themselves give comes out as it went in; values that are not understood are left out.
 // begin says that a session is about to begin, for which a set must not be too old.
 func (s *Service) expand(ctx context.Context, scopes []string, begin bool) ([]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, setTimeout)
+	defer cancel()
 	var out []string
+	sets := 0
 	add := func(v string) {
 		if !slices.Contains(out, v) {
 			out = append(out, v)
@@ -38,6 +42,9 @@ func (s *Service) expand(ctx context.Context, scopes []string, begin bool) ([]st
 		if p.Resource != scope.Include {
 			add(v)
 			continue
+		}
+		if sets++; sets > maxSets {
+			return nil, refuse(InvalidScope, "There are too many permission sets in one request")
 		}
 		set, err := s.permissionSet(ctx, p.Set, begin)
 		if err != nil {
@@ -62,7 +69,7 @@ func (s *Service) permissionSet(ctx context.Context, nsid string, begin bool) (*
 		if err == nil {
 			return set, nil
 		}
-		if !have || errors.Is(err, scope.ErrNoSet) {
+		if !have {
 			return nil, refuse(InvalidScope, "The permission set "+clip(nsid)+" cannot be found").because(err)
 		}
 		s.opts.Logger.WarnContext(ctx, "fetch a permission set", "nsid", nsid, "err", err)
@@ -86,20 +93,18 @@ func (s *Service) fetchSet(ctx context.Context, nsid string, have bool) (*scope.
 	if s.opts.Lexicon == nil {
 		return nil, ErrNoLexicon
 	}
-	fetch, cancel := context.WithTimeout(ctx, setTimeout)
-	defer cancel()
-	raw, err := s.opts.Lexicon(fetch, nsid)
+	raw, err := s.opts.Lexicon(ctx, nsid)
+	var set *scope.PermissionSet
+	if err == nil {
+		set, err = scope.ParseSet(nsid, raw)
+	}
+	ctx, now := context.WithoutCancel(ctx), s.now() // whoever asked may have lost patience: what came of it is kept nevertheless
 	if err != nil {
 		if have {
-			err = errors.Join(err, s.opts.Store.Update(ctx, func(tx *store.Tx) error { return tx.TriedOAuthLexicon(ctx, nsid, s.now()) }))
+			err = errors.Join(err, s.opts.Store.Update(ctx, func(tx *store.Tx) error { return tx.TriedOAuthLexicon(ctx, nsid, now) }))
 		}
 		return nil, err
 	}
-	set, err := scope.ParseSet(nsid, raw)
-	if err != nil {
-		return nil, err
-	}
-	now := s.now()
 	return set, s.opts.Store.Update(ctx, func(tx *store.Tx) error {
 		return tx.PutOAuthLexicon(ctx, store.OAuthLexicon{NSID: nsid, Lexicon: raw, FetchedAt: now, TriedAt: now})
 	})

@@ -2,6 +2,7 @@ package oauth_test
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -329,6 +330,18 @@ const setLexicon = `{"lexicon":1,"id":"com.example.authBasic","defs":{"main":{"t
 	{"type":"permission","resource":"repo","collection":["app.bsky.feed.post"]},
 	{"type":"permission","resource":"rpc","lxm":["com.example.get"],"inheritAud":true}]}}}`
 
+func TestTooManyPermissionSets(t *testing.T) {
+	w := newWorld(t)
+	scopes := "atproto"
+	for i := range 11 {
+		scopes += fmt.Sprintf(" include:com.example.authBasic?aud=did:web:api.example.com%%23svc%d", i)
+	}
+	w.lexicons["com.example.authBasic"] = setLexicon
+	a := oauthtest.New(t, w.url, scopes)
+	a.Now = w.clock
+	a.Push(change{}).Fails(400, "invalid_scope")
+}
+
 func TestPermissionSets(t *testing.T) {
 	w := newWorld(t)
 	const include = "include:com.example.authBasic?aud=did:web:api.example.com%23svc"
@@ -351,6 +364,11 @@ func TestPermissionSets(t *testing.T) {
 	want[1] = "repo:com.example.post?action=delete"
 	if got := scopes(a.Renew(change{})); !slices.Equal(got, want) {
 		t.Errorf("after the set has changed: %q", got)
+	}
+	w.lexicons["com.example.authBasic"] = "{}" // its author has made a mistake
+	w.pass(2 * time.Hour)
+	if got := scopes(a.Renew(change{})); !slices.Equal(got, want) {
+		t.Errorf("while it is broken: %q", got)
 	}
 	w.lexErr = errors.New("its host is away")
 	w.pass(2 * time.Hour)

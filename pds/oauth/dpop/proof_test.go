@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -41,6 +42,33 @@ func (s *signer) proof(claims map[string]any) string {
 	r.FillBytes(sig[:32])
 	t.FillBytes(sig[32:])
 	return input + "." + base64.RawURLEncoding.EncodeToString(sig)
+}
+
+// TestNoncesAreShared: another process, and the next start, take the nonces of this one; one with another secret does not.
+func TestNoncesAreShared(t *testing.T) {
+	now := time.Now()
+	clock := func() time.Time { return now }
+	s, here, there, stranger := newSigner(t), New([]byte("secret"), clock), New([]byte("secret"), clock), New([]byte("other"), clock)
+	r := Request{Method: "GET", URL: "https://pds.example.com/a"}
+	proof := func(url string) string {
+		return s.proof(map[string]any{"jti": url, "htm": "GET", "htu": url, "iat": now.Unix(), "nonce": here.Nonce()})
+	}
+	if _, err := there.Verify(proof(r.URL), r); err != nil {
+		t.Error(err)
+	}
+	if _, err := stranger.Verify(proof(r.URL), r); !errors.Is(err, ErrNonce) {
+		t.Error(err)
+	}
+	for _, url := range []string{"https://pds.example.com:443/a", "HTTPS://PDS.example.com/a", "https://pds.example.com/a?b=c", "https://pds.example.com/a#b"} {
+		if _, err := here.Verify(proof(url), r); err != nil {
+			t.Errorf("%s: %v", url, err)
+		}
+	}
+	for _, url := range []string{"https://pds.example.com:444/a", "https://pds.example.com/A", "https://pds.example.com/%61", "https://pds.example.com/a/", "https://pds.example.com"} {
+		if _, err := here.Verify(proof(url), r); !errors.Is(err, ErrProof) {
+			t.Errorf("%s: %v", url, err)
+		}
+	}
 }
 
 func BenchmarkVerify(b *testing.B) {
