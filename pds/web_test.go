@@ -340,3 +340,31 @@ func TestPagesLimitGuesses(t *testing.T) {
 		t.Error("the answer does not say when to come back")
 	}
 }
+
+func TestPagesOnHTTPS(t *testing.T) {
+	n := startNetwork(t, func(c *Config) { c.Hostname = "pds.example.com" })
+	h := n.visitor(t).open("/account/sign-in").page.header
+	cookie := h.Get("Set-Cookie")
+	for _, part := range []string{"__Host-perch-browser=", "Path=/", "HttpOnly", "Secure", "SameSite=Lax"} {
+		if !strings.Contains(cookie, part) {
+			t.Errorf("the cookie is %s", cookie)
+		}
+	}
+	if h.Get("Strict-Transport-Security") == "" {
+		t.Error("browsers may come back over plain http")
+	}
+}
+
+func TestPagesWearTheBrand(t *testing.T) {
+	n := startNetwork(t, func(c *Config) {
+		c.ServiceName, c.LogoURL, c.SupportURL = "Bird House <3", "https://cdn.example.com/logo.png", "https://example.com/help"
+		c.PrimaryColor, c.BackgroundLightURL = "#ffcc00", `https://pictures.example.com/a.png?"),x`
+	})
+	v := n.visitor(t)
+	v.open("/").shows(200, "/", "Bird House &lt;3", `src="https://cdn.example.com/logo.png"`, `href="https://example.com/help"`)
+	if policy := v.page.header.Get("Content-Security-Policy"); !strings.Contains(policy, "img-src 'self' data: https://cdn.example.com https://pictures.example.com") {
+		t.Error(policy)
+	}
+	style := regexp.MustCompile(`/assets/style[^"]+`).FindString(string(v.page.body))
+	v.open(style).shows(200, style, "--accent:#ffcc00", "--on-accent:#000000", `url("https://pictures.example.com/a.png?%22),x")`)
+}
