@@ -198,6 +198,22 @@ func TestGoodClients(t *testing.T) {
 	}
 }
 
+func TestLoopbackPorts(t *testing.T) {
+	w := newWorld(t)
+	a := oauthtest.New(t, w.url, "atproto")
+	a.Now = w.clock
+	a.ClientID = oauthtest.Localhost("http://127.0.0.1:8080/cb", "atproto")
+	for uri, status := range map[string]int{
+		"http://127.0.0.1:8080/cb": 201, "http://127.0.0.1:9999/cb": 201, "http://127.0.0.1/cb": 201, "http://127.0.0.1:8080/other": 400, "http://[::1]:8080/cb": 400,
+		"http://localhost:8080/cb": 400, "http://127.0.0.2:8080/cb": 400, "https://127.0.0.1:8080/cb": 400, "http://127.0.0.1:8080/cb?a=b": 400, "http://127.0.0.1:8080/cb#": 400,
+	} {
+		a.Redirect = uri
+		if r := a.Push(change{}); r.Status != status {
+			t.Errorf("%s: %d %s", uri, r.Status, r.Body)
+		}
+	}
+}
+
 // TestBadAssertions: how confidential clients may fail to prove who they are.
 func TestBadAssertions(t *testing.T) {
 	w := newWorld(t)

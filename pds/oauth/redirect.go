@@ -57,7 +57,7 @@ func checkPrivateScheme(raw string, u, clientID *url.URL, native bool) string {
 }
 
 // allowsRedirect tells whether the client has declared the redirect URI. Those on the person's own machine may name any port, because programs take
-// the one that is free.
+// the one that is free: where none is declared, and for clients of development always.
 func (c *client) allowsRedirect(uri string) bool {
 	if slices.Contains(c.meta.RedirectURIs, uri) {
 		return true
@@ -68,7 +68,7 @@ func (c *client) allowsRedirect(uri string) bool {
 	}
 	return slices.ContainsFunc(c.meta.RedirectURIs, func(declared string) bool {
 		d, err := url.Parse(declared)
-		return err == nil && d.Scheme == "http" && d.Port() == "" && d.Hostname() == u.Hostname() &&
+		return err == nil && d.Scheme == "http" && (d.Port() == "" || c.localhost) && d.Hostname() == u.Hostname() &&
 			d.EscapedPath() == u.EscapedPath() && d.RawQuery == u.RawQuery
 	})
 }

@@ -166,6 +166,7 @@ func TestBadAccessTokens(t *testing.T) {
 			t.Errorf("%s: %d %s", name, r.Status, r.Body)
 		}
 	}
+	use(a, change{Claims: fields{"ath": nil}}).Fails(401, "invalid_dpop_proof")
 	for name, h := range map[string]string{"Bearer": "Bearer " + a.Access, "bearer": "bearer " + a.Access} {
 		if r := use(a, change{HTTP: map[string][]string{"Authorization": {h}}}); r.Status != 401 || r.JSON["error"] != "invalid_token" {
 			t.Errorf("%s: %d %s", name, r.Status, r.Body)
