@@ -52,7 +52,6 @@ type field struct {
 	Autocomplete, InputMode, Pattern      string
 	Suffix, Check                         string // what follows the field; the address that tells whether the value would do
 	Required, Autofocus, Reveal           bool
-	Capitalize                            bool // leave capital letters to the device
 }
 
 // DescribedBy are the ids of what explains the field.

@@ -149,25 +149,12 @@ func parsePages(w *words) (map[string]*template.Template, error) {
 // functions are what templates can call.
 func functions(w *words) template.FuncMap {
 	return template.FuncMap{
-		"t":      w.text,
-		"field":  newField,
-		"icon":   icon,
-		"date":   func(t time.Time) string { return t.UTC().Format(w.text("format.date")) },
-		"stamp":  func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
-		"values": values,
+		"t":     w.text,
+		"field": newField,
+		"icon":  icon,
+		"date":  func(t time.Time) string { return t.UTC().Format(w.text("format.date")) },
+		"stamp": func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 	}
-}
-
-// values gives a part more than one value: {{template "part" values "view" . "title" "…"}}.
-func values(pairs ...any) (map[string]any, error) {
-	if len(pairs)%2 != 0 {
-		return nil, fmt.Errorf("values: a name without a value")
-	}
-	m := map[string]any{}
-	for i := 0; i < len(pairs); i += 2 {
-		m[fmt.Sprint(pairs[i])] = pairs[i+1]
-	}
-	return m, nil
 }
 
 // icon is a drawing in a line of text. It says nothing that the text does not.
