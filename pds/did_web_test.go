@@ -234,6 +234,7 @@ func TestMigrateOfDIDWeb(t *testing.T) {
 	c.activate()
 	c.createPost("before")
 	m := &moving{t: t, old: c, password: "alice-password", to: &network{t: t, dir: t.TempDir(), plc: old.plc}}
+	m.job = m.to
 	m.open()
 	m.mustBegin()
 	st := m.untilNeeds(MigrationNeedsDocument)

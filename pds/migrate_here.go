@@ -69,7 +69,7 @@ func (h migrationHere) OwnHandle(handle syntax.Handle) bool {
 	return h.accounts.IsServiceHandle(handle)
 }
 
-// Create makes the account as createMovingAccount does. The operator has begun the move, so no invite code is asked for; and the account is not given up after
+// Create makes the account as createMovingAccount does. When the operator has begun the move, no invite code is asked for. The account is not given up after
 // some days, because the move itself knows when it is.
 func (h migrationHere) Create(
 	ctx context.Context, in migrate.NewAccount, hook func(tx *store.Tx, acct store.AccountID, existed bool) error,
@@ -92,7 +92,8 @@ func (h migrationHere) Create(
 		return err
 	}
 	res, err := h.accounts.Reserve(ctx, account.NewAccount{
-		Handle: in.Handle, Email: in.Email, Password: in.Password, DID: in.DID, SigningKey: key, Deactivated: true, ByOperator: true,
+		Handle: in.Handle, Email: in.Email, Password: in.Password, DID: in.DID, SigningKey: key, Deactivated: true,
+		ByOperator: !in.ByOwner, InviteCode: in.InviteCode,
 	})
 	if err != nil {
 		return err
@@ -127,7 +128,7 @@ func (h migrationHere) takeUp(
 	if acct.DeactivatedAt.IsZero() {
 		return store.ErrActive
 	}
-	handle, release, err := h.accounts.HoldHandle(ctx, acct, in.Handle, true)
+	handle, release, err := h.accounts.HoldHandle(ctx, acct, in.Handle, !in.ByOwner)
 	if err != nil {
 		return err
 	}

@@ -157,14 +157,7 @@ func (r *Reservation) holdInvite(ctx context.Context) error {
 		return nil
 	}
 	held := r.hold("invite " + r.in.InviteCode)
-	i, err := r.svc.store.Invite(ctx, r.in.InviteCode)
-	if err != nil && !errors.Is(err, store.ErrNotFound) {
-		return err
-	}
-	if err != nil || i.Disabled || int64(len(i.Uses))+held > i.AvailableUses {
-		return inviteUnavailable()
-	}
-	return r.svc.checkInviter(ctx, i)
+	return r.svc.checkInvite(ctx, r.in.InviteCode, held)
 }
 
 func (r *Reservation) hold(key string) int64 {

@@ -23,6 +23,26 @@ const (
 
 func inviteUnavailable() error { return refuse(ErrInvalidInvite, "Provided invite code not available") }
 
+// CheckInvite tells whether a code would do for a sign-up now, or is not asked for.
+func (s *Service) CheckInvite(ctx context.Context, code string) error {
+	if !s.opts.InviteRequired {
+		return nil
+	}
+	return s.checkInvite(ctx, code, 1)
+}
+
+// checkInvite sees that a code has so many uses left.
+func (s *Service) checkInvite(ctx context.Context, code string, uses int64) error {
+	i, err := s.store.Invite(ctx, code)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	if err != nil || i.Disabled || int64(len(i.Uses))+uses > i.AvailableUses {
+		return inviteUnavailable()
+	}
+	return s.checkInviter(ctx, i)
+}
+
 // checkInviter refuses codes of an account that may not act any more.
 func (s *Service) checkInviter(ctx context.Context, i store.Invite) error {
 	if i.ForAccount == Admin {

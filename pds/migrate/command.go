@@ -25,6 +25,8 @@ type Begin struct {
 	Email       string // here; "" for the one that the old host knows
 	MailReset   bool   // nobody knows NewPassword: mail the owner a code for another one at the end
 	RotationKey string // of the DID, which will change it in place of a mailed code; or "". It is needed again then
+	ByOwner     bool   // who came by the pages: the rules for sign-up hold, and reserved names stay reserved
+	InviteCode  string // for ByOwner, where the rules want one
 }
 
 // createAccountMethod is what the service token is for.
@@ -44,7 +46,7 @@ func (m *Manager) Begin(ctx context.Context, in Begin) (*Status, error) {
 	case err == nil && mv.State.Ended(): // and has left again since, or Create tells
 	case err == nil && mv.Out:
 		return nil, fmt.Errorf("%w: the account is moving away from here", ErrState)
-	case err == nil && mv.State == StateAccount && mv.tokens.OAuth != nil && in.Password == "":
+	case err == nil && mv.State == StateAccount && mv.inside() && in.Password == "":
 		return m.beginInside(ctx, mv, in)
 	case err == nil && mv.State != StateAccount && mv.State != StateConsent:
 		return m.announceKey(ctx, mv, in.RotationKey)
@@ -82,29 +84,41 @@ func (m *Manager) Plan(ctx context.Context, in Begin) (*Status, error) {
 
 // prepare looks at the DID and at the old host, whether an account can come from there.
 func (m *Manager) prepare(ctx context.Context, did syntax.DID, in *Begin) (*host, *move, error) {
-	doc, err := m.opts.Refresh(ctx, did)
+	mv, claimed, err := m.departure(ctx, did, in.Account)
 	if err != nil {
 		return nil, nil, err
 	}
-	origin, ok := doc.PDSEndpoint()
-	if !ok {
-		return nil, nil, fmt.Errorf("the DID document of %s names no server that could be moved from", did)
-	}
-	if origin == m.opts.Here.URL() {
-		return nil, nil, fmt.Errorf("%w: %s", ErrHere, did)
-	}
-	mv := &move{DID: did, Host: origin, OldHandle: loginName(in.Account, did, doc.Handle), BeganAt: time.Now().UTC(), MailReset: in.MailReset}
+	mv.MailReset = in.MailReset
 	if mv.OwnKey, err = m.ownKey(ctx, did, in.RotationKey); err != nil {
 		return nil, nil, err
 	}
-	if claimed, ok := doc.Handle(); ok && in.Handle == "" {
-		in.Handle = claimed.String() // whether it is true is looked at when the account is made
+	if in.Handle == "" {
+		in.Handle = claimed // whether it is true is looked at when the account is made
 	}
 	if in.Handle == "" {
 		return nil, nil, fmt.Errorf("%w: the DID document names no handle; give one for here", ErrHandle)
 	}
 	h := m.impatient(mv)
 	return h, mv, m.checkHandle(ctx, mv, h, *in)
+}
+
+// departure looks up the host that a DID names, and the handle that it claims; "" for none.
+func (m *Manager) departure(ctx context.Context, did syntax.DID, account syntax.AtIdentifier) (mv *move, claimed string, err error) {
+	doc, err := m.opts.Refresh(ctx, did)
+	if err != nil {
+		return nil, "", err
+	}
+	origin, ok := doc.PDSEndpoint()
+	if !ok {
+		return nil, "", fmt.Errorf("%w: the DID document of %s names no server that could be moved from", ErrNowhere, did)
+	}
+	if origin == m.opts.Here.URL() {
+		return nil, "", fmt.Errorf("%w: %s", ErrHere, did)
+	}
+	if h, ok := doc.Handle(); ok {
+		claimed = h.String()
+	}
+	return &move{DID: did, Host: origin, OldHandle: loginName(account, did, doc.Handle), BeganAt: time.Now().UTC()}, claimed, nil
 }
 
 // Somebody waits for the answer to a command, so not every host can be given all the time that it would like.
@@ -148,7 +162,7 @@ func (m *Manager) beginAs(ctx context.Context, mv *move, h *host, in Begin, emai
 		return nil, err
 	}
 	if err := m.create(ctx, mv, h, in); err != nil {
-		if errors.Is(err, errKilled) || mv.tokens.OAuth != nil { // nobody should have to sign in again for a password that is too short
+		if errors.Is(err, errKilled) || mv.inside() { // nobody should have to sign in again for a password that is too short
 			return nil, err
 		}
 		m.endSession(ctx, h)
@@ -161,26 +175,30 @@ func (m *Manager) beginAs(ctx context.Context, mv *move, h *host, in Begin, emai
 
 // checkHandle refuses to go on with a handle that the old host gives out, unless the owner has named it: it ends when the account leaves there.
 func (m *Manager) checkHandle(ctx context.Context, mv *move, h *host, in Begin) error {
-	var about struct {
-		DID                  syntax.DID
-		AvailableUserDomains []string
-	}
-	if err := h.json(ctx, call{method: "com.atproto.server.describeServer"}, &about); err != nil {
+	about, err := h.describe(ctx)
+	if err != nil {
 		return err
 	}
 	if about.DID == "" {
-		return fmt.Errorf("%s does not answer as a PDS does", mv.Host)
+		return fmt.Errorf("%w: %s does not answer as a PDS does", ErrNowhere, mv.Host)
 	}
 	handle := syntax.Handle(strings.ToLower(in.Handle))
 	if m.opts.Here.OwnHandle(handle) || !strings.EqualFold(in.Handle, mv.OldHandle) {
 		return nil
 	}
-	for _, domain := range about.AvailableUserDomains {
-		if strings.HasSuffix(string(handle), "."+strings.TrimPrefix(strings.ToLower(domain), ".")) {
-			return fmt.Errorf("%w: %s belongs to %s; give a handle for here", ErrHandle, handle, mv.Host)
-		}
+	if about.gives(handle) {
+		return fmt.Errorf("%w: %s belongs to %s; give a handle for here", ErrHandle, handle, mv.Host)
 	}
 	return nil
+}
+
+// describe is what the other host says of itself.
+func (h *host) describe(ctx context.Context) (*aboutHost, error) {
+	about := &aboutHost{}
+	if err := h.json(ctx, call{method: "com.atproto.server.describeServer"}, about); err != nil {
+		return nil, err
+	}
+	return about, nil
 }
 
 // signIn begins a session at the other host. needs is NeedsFactor if the password was right and a code is wanted beside it.
@@ -237,7 +255,8 @@ func (m *Manager) create(ctx context.Context, mv *move, h *host, in Begin) error
 		return err
 	}
 	mv.Handle = syntax.Handle(strings.ToLower(in.Handle))
-	acct := NewAccount{DID: mv.DID, Handle: in.Handle, Email: in.Email, Password: in.NewPassword, ServiceToken: out.Token}
+	acct := NewAccount{DID: mv.DID, Handle: in.Handle, Email: in.Email, Password: in.NewPassword, ServiceToken: out.Token,
+		ByOwner: in.ByOwner, InviteCode: in.InviteCode}
 	err := m.opts.Here.Create(ctx, acct, func(tx *store.Tx, id store.AccountID, existed bool) error {
 		mv.Account, mv.State, mv.Existed = id, StateRepo, existed
 		return m.saveIn(ctx, tx, mv)

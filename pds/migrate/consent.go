@@ -118,7 +118,7 @@ func (m *Manager) beginInside(ctx context.Context, was *move, in Begin) (*Status
 	if err != nil {
 		return nil, err
 	}
-	mv.tokens, mv.State = was.tokens, was.State
+	mv.tokens, mv.State, mv.Keys, mv.OldHandle = was.tokens, was.State, was.Keys, was.OldHandle
 	h := m.impatient(mv)
 	var about struct{ Email string }
 	if in.Email == "" {

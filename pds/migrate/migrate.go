@@ -28,10 +28,16 @@ var (
 	ErrHost = errors.New("the account cannot move there")
 	// ErrHandle: the handle belongs to the old host's domain and would be lost.
 	ErrHandle = errors.New("the handle ends with the move")
+	// ErrNowhere: the DID names no server that an account could come from.
+	ErrNowhere = errors.New("the account lives nowhere")
+	// ErrFull: as many people move here at once as may.
+	ErrFull = errors.New("too many accounts are moving here now")
 	// ErrChanged: the DID has been changed, so that the move can only go forward.
 	ErrChanged = errors.New("the DID has been changed, so the move can only go forward")
 	// ErrBusy: the other host wants more time than somebody who waits for the answer has.
 	ErrBusy = errWait
+	// ErrSignIn: the session at the other host has ended.
+	ErrSignIn = errSignIn
 	// ErrEmail: an address for here has to be given.
 	ErrEmail = errors.New("give an e-mail address for here")
 	// ErrState: the move is not at the point at which this can be done.
@@ -49,6 +55,8 @@ type NewAccount struct {
 	Email        string
 	Password     string
 	ServiceToken string // of the old host, in which the DID's key says that the account may be made
+	ByOwner      bool   // and not by the operator: the rules for sign-up hold
+	InviteCode   string // for ByOwner
 }
 
 // Facts are what this server holds of an account.
@@ -148,6 +156,7 @@ type Manager struct {
 	ctx     context.Context        // of Run; nil when it does not run. Guarded by mu
 	runners map[syntax.DID]*runner // guarded by mu
 	pacers  map[string]*pacer      // by origin, for all moves from there; guarded by mu
+	byPage  map[syntax.DID]bool    // moves that owners began by the pages and that may be under way; guarded by mu
 	wg      sync.WaitGroup
 }
 
@@ -156,6 +165,7 @@ type runner struct {
 	cancel context.CancelFunc
 	done   chan struct{}
 	loaded *counter // bytes of the repository
+	from   mark     // guarded by the Manager's mu
 	// Blobs that are at the new host, and bytes of those that were sent since the process began.
 	blobs, blobBytes counter
 }
@@ -172,7 +182,7 @@ func New(o Options) *Manager {
 		o.Parallel = 4
 	}
 	return &Manager{
-		opts: o, runners: make(map[syntax.DID]*runner), pacers: make(map[string]*pacer),
+		opts: o, runners: make(map[syntax.DID]*runner), pacers: make(map[string]*pacer), byPage: make(map[syntax.DID]bool),
 	}
 }
 
@@ -185,6 +195,7 @@ func (m *Manager) Run(ctx context.Context) {
 	if err != nil && ctx.Err() == nil {
 		m.opts.Logger.ErrorContext(ctx, "list migrations", "err", err)
 	}
+	m.wg.Go(func() { m.sweepEvery(ctx) })
 	for _, row := range rows {
 		if !State(row.State).Ended() {
 			m.start(row.DID)
@@ -308,7 +319,7 @@ func (m *Manager) oneStep(ctx context.Context, mv *move, r *runner) error {
 	case errors.Is(err, errSignIn):
 		mv.Needs, mv.Error = NeedsSignIn, err.Error()
 	case err != nil:
-		mv.State, mv.Error, mv.Failures = state, err.Error(), mv.Failures+1
+		mv.State, mv.Error, mv.Trouble, mv.Failures = state, err.Error(), trouble(state, err), mv.Failures+1
 		mv.RetryAt = time.Now().Add(m.opts.StepRetry.after(mv.Failures))
 		m.opts.Logger.WarnContext(ctx, "migration", "did", mv.DID, "state", state, "failures", mv.Failures, "err", err)
 	default:

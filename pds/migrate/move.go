@@ -93,6 +93,9 @@ type move struct {
 	Lost      []Lost          `json:"lost,omitempty"`
 	Operation *plc.Operation  `json:"operation,omitempty"` // signed
 	MailReset bool            `json:"mailReset,omitempty"` // at the end
+	Keys      []string        `json:"keys,omitempty"`      // hashes of what opens the move's pages, of browsers whose owner has signed in at the old host
+	Invite    string          `json:"invite,omitempty"`    // code, until the account is made
+	Trouble   string          `json:"trouble,omitempty"`   // what kind of Error it is
 	OwnKey    string          `json:"ownKey,omitempty"`    // did:key of the rotation key that will sign, so that no code needs to be mailed
 	Needs     string          `json:"needs,omitempty"`     // NeedsSignIn and NeedsFarewell; the rest follows from the state
 	Notes     []string        `json:"notes,omitempty"`
@@ -121,6 +124,9 @@ type move struct {
 	tokens tokens
 }
 
+// inside tells whether the owner has signed in at the old host and only the account here is still to be made.
+func (mv *move) inside() bool { return mv.tokens.OAuth != nil || len(mv.Keys) > 0 }
+
 // side says which of the two the other host is.
 func (mv *move) side() string {
 	if mv.Out {
@@ -134,7 +140,7 @@ func (mv *move) waits() string {
 	switch {
 	case mv.State == StateConsent:
 		return NeedsConsent
-	case mv.State == StateAccount && mv.tokens.OAuth != nil:
+	case mv.State == StateAccount && mv.inside():
 		return NeedsAccount
 	case mv.State == StateAccount:
 		return NeedsBegin

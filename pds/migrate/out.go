@@ -26,8 +26,8 @@ type BeginOut struct {
 	DeleteDays  int    // after which the account here is deleted, once it has moved; 0: never
 }
 
-// newHost is what a host says of itself before an account goes there.
-type newHost struct {
+// aboutHost is what a host says of itself.
+type aboutHost struct {
 	DID                       string
 	AvailableUserDomains      []string
 	InviteCodeRequired        bool
@@ -76,11 +76,8 @@ func (m *Manager) BeginOut(ctx context.Context, in BeginOut) (*Status, error) {
 
 func (m *Manager) beginOut(ctx context.Context, mv *move, who Resident, in BeginOut) (*Status, error) {
 	h := m.impatient(mv)
-	var about newHost
-	if err := h.json(ctx, call{method: "com.atproto.server.describeServer"}, &about); err != nil {
-		return nil, err
-	}
-	if err := m.checkNewHost(ctx, mv.Host, &about); err != nil {
+	about, err := m.newHost(ctx, mv.Host, h)
+	if err != nil {
 		return nil, err
 	}
 	if in.Handle == "" && (!m.opts.Here.OwnHandle(who.Handle) || about.gives(who.Handle)) {
@@ -99,7 +96,7 @@ func (m *Manager) beginOut(ctx context.Context, mv *move, who Resident, in Begin
 }
 
 // missing is what the new host wants and was not given yet, in the order in which to ask for it.
-func (a *newHost) missing(in *BeginOut) string {
+func (a *aboutHost) missing(in *BeginOut) string {
 	switch {
 	case in.Handle == "":
 		return NeedsHandle
@@ -114,7 +111,7 @@ func (a *newHost) missing(in *BeginOut) string {
 }
 
 // gives tells handles under the new host's domains.
-func (a *newHost) gives(handle syntax.Handle) bool {
+func (a *aboutHost) gives(handle syntax.Handle) bool {
 	for _, domain := range a.AvailableUserDomains {
 		if strings.HasSuffix(strings.ToLower(handle.String()), "."+strings.TrimPrefix(strings.ToLower(domain), ".")) {
 			return true
@@ -123,8 +120,17 @@ func (a *newHost) gives(handle syntax.Handle) bool {
 	return false
 }
 
+// newHost is what a host says of itself to which an account may go.
+func (m *Manager) newHost(ctx context.Context, origin string, h *host) (*aboutHost, error) {
+	about, err := h.describe(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return about, m.checkNewHost(ctx, origin, about)
+}
+
 // checkNewHost sees that the account's token, which is good for the DID that a host says it has, can be used nowhere else.
-func (m *Manager) checkNewHost(ctx context.Context, origin string, about *newHost) error {
+func (m *Manager) checkNewHost(ctx context.Context, origin string, about *aboutHost) error {
 	if about.PhoneVerificationRequired {
 		return fmt.Errorf("%w: %s wants a telephone number to be verified, which only its own app can do", ErrHost, origin)
 	}

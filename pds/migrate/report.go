@@ -52,24 +52,27 @@ func (m *Manager) reportOut(ctx context.Context, mv *move, facts *Facts) error {
 
 // Status is how a move stands.
 type Status struct {
-	Out       bool           `json:"out,omitempty"` // to another server; else from one
-	DID       syntax.DID     `json:"did"`
-	Handle    syntax.Handle  `json:"handle,omitempty"` // at the new host
-	OldHandle string         `json:"oldHandle,omitempty"`
-	Host      string         `json:"host"` // the other one
-	State     State          `json:"state,omitempty"`
-	Needs     string         `json:"needs,omitempty"` // see NeedsBegin and the rest; "" when it goes on by itself
-	Changed   bool           `json:"changed"`         // the DID has been changed, so that it only goes forward
-	Error     string         `json:"error,omitempty"` // of the last attempt, which is repeated
-	RetryAt   time.Time      `json:"retryAt,omitzero"`
-	RepoBytes int64          `json:"repoBytes"` // of the repository, received so far
-	Records   int64          `json:"records"`
-	Blobs     int64          `json:"blobs"` // that records refer to
-	BlobsHere int64          `json:"blobsHere"`
-	BlobBytes int64          `json:"blobBytes"`
-	Lost      []Lost         `json:"lost,omitempty"`
-	Document  map[string]any `json:"document,omitempty"` // what a did:web's document should name
-	Report    *Report        `json:"report,omitempty"`
+	Out       bool          `json:"out,omitempty"` // to another server; else from one
+	DID       syntax.DID    `json:"did"`
+	Handle    syntax.Handle `json:"handle,omitempty"` // at the new host
+	OldHandle string        `json:"oldHandle,omitempty"`
+	Host      string        `json:"host"` // the other one
+	State     State         `json:"state,omitempty"`
+	Needs     string        `json:"needs,omitempty"`   // see NeedsBegin and the rest; "" when it goes on by itself
+	Changed   bool          `json:"changed"`           // the DID has been changed, so that it only goes forward
+	Error     string        `json:"error,omitempty"`   // of the last attempt, which is repeated
+	Trouble   string        `json:"trouble,omitempty"` // what kind of Error it is: see TroubleSilent and the rest
+	RetryAt   time.Time     `json:"retryAt,omitzero"`
+	RepoBytes int64         `json:"repoBytes"` // of the repository, received so far
+	Records   int64         `json:"records"`
+	Blobs     int64         `json:"blobs"` // that records refer to
+	BlobsHere int64         `json:"blobsHere"`
+	BlobBytes int64         `json:"blobBytes"`
+	// SecondsLeft is how long the blobs will take that are not at the new host yet; 0: not known.
+	SecondsLeft int64          `json:"secondsLeft,omitempty"`
+	Lost        []Lost         `json:"lost,omitempty"`
+	Document    map[string]any `json:"document,omitempty"` // what a did:web's document should name
+	Report      *Report        `json:"report,omitempty"`
 
 	// Of a move out.
 	Domains    []string       `json:"domains,omitempty"` // of handles at the new host, when it Needs one
@@ -94,8 +97,12 @@ func (m *Manager) status(ctx context.Context, mv *move) (*Status, error) {
 		Error: mv.Error, RetryAt: mv.RetryAt, Lost: mv.Lost, Report: mv.Report,
 	}
 	mv.describe(st)
+	if mv.Error != "" {
+		st.Trouble = mv.Trouble
+	}
 	m.mu.Lock()
-	if r := m.runners[mv.DID]; r != nil {
+	r := m.runners[mv.DID]
+	if r != nil {
 		st.RepoBytes = r.loaded.n.Load()
 		mv.sending(st, r)
 	}
@@ -111,6 +118,7 @@ func (m *Manager) status(ctx context.Context, mv *move) (*Status, error) {
 		return nil, err
 	}
 	st.Records, st.Blobs, st.BlobsHere, st.BlobBytes = facts.Records, facts.Blobs, facts.BlobsHere, facts.BlobBytes
+	st.SecondsLeft = m.left(r, st)
 	if st.Needs == NeedsDocument && !mv.Out {
 		st.Document, err = m.opts.Here.Credentials(ctx, mv.Account)
 	}
