@@ -67,6 +67,7 @@ var wireErrors = []struct {
 
 	{account.ErrUnknownKey, 400, xrpc.NameInvalidRequest, ""},
 
+	{store.ErrDeleted, 403, "AccountNotFound", "Account not found"},
 	{store.ErrHandleTaken, 400, xrpc.NameInvalidRequest, "Handle already taken"},
 	{store.ErrEmailTaken, 400, xrpc.NameInvalidRequest, "Email already taken"},
 	{store.ErrDIDTaken, 400, xrpc.NameInvalidRequest, "The DID has an account here already"},

@@ -291,7 +291,16 @@ func invalidPLC(err error) error {
 
 // identityChanged tells the network, and our own cache, to look at the account's DID again.
 func (s *Server) identityChanged(ctx context.Context, acct *store.Account) error {
-	err := s.store.Update(ctx, func(tx *store.Tx) error { return appendIdentityEvent(tx, acct) })
+	err := s.store.Update(ctx, func(tx *store.Tx) error {
+		now, err := tx.AccountByID(ctx, acct.ID)
+		if errors.Is(err, store.ErrNotFound) || err == nil && !now.DeletedAt.IsZero() {
+			return nil // deleted meanwhile, which is the last that is told of it
+		}
+		if err != nil {
+			return err
+		}
+		return appendIdentityEvent(tx, now)
+	})
 	if _, refreshErr := s.identity.Refresh(ctx, acct.DID); refreshErr != nil {
 		s.log.WarnContext(ctx, "look at a changed DID again", "did", acct.DID, "err", refreshErr)
 		s.identity.Purge(acct.DID.AtIdentifier())

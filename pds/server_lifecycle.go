@@ -114,7 +114,7 @@ func (s *Server) activate(ctx context.Context, id store.AccountID) error {
 }
 
 func repoMissing(err error) error {
-	if errors.Is(err, store.ErrNotFound) {
+	if errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrDeleted) {
 		return &xrpc.Error{Status: 400, Name: "RepoNotFound", Message: "The account has no repository here yet", Err: err}
 	}
 	return err

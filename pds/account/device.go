@@ -163,14 +163,18 @@ func (s *Service) turnDevice(ctx context.Context, d *Device, generation int64, v
 }
 
 // SignInDevice signs an account in in a browser, d, which is nil when nobody is signed in there. The browser gets a new id, so that a cookie that
-// somebody has planted before is worth nothing.
+// somebody has planted before is worth nothing. acct is as it was when its password was checked. Errors: ErrBadCredentials when it has another one now, ErrTakendown.
 func (s *Service) SignInDevice(ctx context.Context, d *Device, acct *store.Account, remember bool, v Visit) (*Device, error) {
-	if barred(acct) {
-		return nil, refuse(ErrTakendown, "Account has been taken down")
-	}
 	now := s.now()
 	row := store.Device{ID: newDeviceID(), Generation: 1, Confirmed: true, Current: acct.ID, CreatedAt: now, RotatedAt: now, SeenAt: now, IP: v.IP, UserAgent: clip(v.UserAgent)}
 	err := s.store.Update(ctx, func(tx *store.Tx) error {
+		acct, err := stillShown(ctx, tx, Login{Account: acct})
+		if err == nil && barred(acct) {
+			err = refuse(ErrTakendown, "Account has been taken down")
+		}
+		if err != nil {
+			return err
+		}
 		if d != nil {
 			if err := tx.RenameDevice(ctx, d.ID, row.ID); err != nil {
 				return err
@@ -195,12 +199,13 @@ func (s *Service) SignInDevice(ctx context.Context, d *Device, acct *store.Accou
 	return fresh, nil
 }
 
-// ConfirmDevice notes that the owner of an account has given the password again.
+// ConfirmDevice notes that the owner of an account has given the password again. The error is ErrSessionRevoked when the account was signed out there meanwhile.
 func (s *Service) ConfirmDevice(ctx context.Context, d *Device, a *SignedIn) error {
 	now := s.now()
-	err := s.store.Update(ctx, func(tx *store.Tx) error {
-		return tx.PutDeviceAccount(ctx, store.DeviceAccount{Device: d.ID, Account: a.Account.ID, SignedInAt: a.SignedInAt, ConfirmedAt: now, Remembered: a.Remembered})
-	})
+	err := s.store.Update(ctx, func(tx *store.Tx) error { return tx.ConfirmDeviceAccount(ctx, d.ID, a.Account.ID, now) })
+	if errors.Is(err, store.ErrNotFound) {
+		return refuse(ErrSessionRevoked, "Signed out meanwhile")
+	}
 	if err == nil {
 		a.ConfirmedAt = now
 	}

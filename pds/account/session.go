@@ -32,20 +32,30 @@ type Session struct {
 }
 
 // StartSession begins a session for somebody who has shown a password. An account that is taken down or suspended gets ErrTakendown; with
-// allowTakendown it gets a session that is good for leaving and cannot be refreshed.
+// allowTakendown it gets a session that is good for leaving and cannot be refreshed. The error is ErrBadCredentials when the password is none any more.
 func (s *Service) StartSession(ctx context.Context, login Login, allowTakendown bool) (Session, error) {
-	now := s.now()
-	ses := Session{Account: login.Account, AppPassword: login.AppPassword, Privileged: login.Privileged, ExpiresAt: now.Add(RefreshLifetime)}
-	if barred(login.Account) {
-		if !allowTakendown {
-			return Session{}, refuse(ErrTakendown, "Account has been taken down")
+	var ses Session
+	err := s.store.Update(ctx, func(tx *store.Tx) error {
+		acct, err := stillShown(ctx, tx, login)
+		if err != nil {
+			return err
+		}
+		now := s.now()
+		ses = Session{Account: acct, AppPassword: login.AppPassword, Privileged: login.Privileged, ExpiresAt: now.Add(RefreshLifetime)}
+		if !barred(acct) {
+			ses.ID = newSessionID()
+			return tx.CreateSession(ctx, ses.row(now))
+		}
+		if !allowTakendown || login.AppPassword != "" {
+			return refuse(ErrTakendown, "Account has been taken down")
 		}
 		ses.Takendown, ses.ExpiresAt = true, now.Add(AccessLifetime)
-		return ses, nil
+		return nil
+	})
+	if err != nil {
+		return Session{}, err
 	}
-	ses.ID = newSessionID()
-	err := s.store.Update(ctx, func(tx *store.Tx) error { return tx.CreateSession(ctx, ses.row(now)) })
-	return ses, err
+	return ses, nil
 }
 
 func (ses *Session) row(now time.Time) store.Session {

@@ -19,9 +19,33 @@ const (
 
 // Login is a person who has shown a password.
 type Login struct {
-	Account     *store.Account
-	AppPassword string // name of the app password; "" for the main password
-	Privileged  bool   // the app password may use direct messages
+	Account     *store.Account // with the hash of the password that was shown
+	AppPassword string         // name of the app password; "" for the main password
+	Privileged  bool           // the app password may use direct messages
+
+	appHash string // of the app password
+}
+
+// stillShown looks, in the transaction that begins a session, whether the password that was shown is one yet, and returns the account as it is now. Checking a password
+// takes its time, and one that was reset or revoked meanwhile must open nothing. The error is ErrBadCredentials.
+func stillShown(ctx context.Context, tx *store.Tx, login Login) (*store.Account, error) {
+	refused := refuse(ErrBadCredentials, "Invalid identifier or password")
+	now, err := tx.AccountByID(ctx, login.Account.ID)
+	if err == nil && login.AppPassword != "" {
+		var p store.AppPassword
+		if p, err = tx.AppPassword(ctx, now.ID, login.AppPassword); err == nil && !sameHash(p.Hash, login.appHash) {
+			err = refused
+		}
+	}
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return nil, refused
+	case err != nil:
+		return nil, err
+	case !now.DeletedAt.IsZero(), login.AppPassword == "" && !sameHash(now.PasswordHash, login.Account.PasswordHash):
+		return nil, refused
+	}
+	return now, nil
 }
 
 var appPasswordForm = regexp.MustCompile(`^[a-z2-7]{4}(-[a-z2-7]{4}){3}$`)
@@ -77,26 +101,38 @@ func (s *Service) mainPasswordLogin(ctx context.Context, acct *store.Account, pa
 		return Login{}, ErrBadCredentials
 	}
 	if outdated(stored) {
-		if err := s.upgrade(ctx, acct, password); err != nil {
-			return Login{}, err
-		}
+		acct, err = s.upgrade(ctx, acct, password)
 	}
-	return Login{Account: acct}, nil
+	return Login{Account: acct}, err
 }
 
-// upgrade replaces a hash of the reference by ours, unless the password was changed meanwhile.
-func (s *Service) upgrade(ctx context.Context, acct *store.Account, password string) error {
+// upgrade replaces a hash of the reference by ours and returns the account with it. If another sign-in was faster, its hash counts. The error is ErrBadCredentials when
+// the password was changed meanwhile.
+func (s *Service) upgrade(ctx context.Context, acct *store.Account, password string) (*store.Account, error) {
 	hash, err := s.hasher.hash(ctx, password)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return s.store.Update(ctx, func(tx *store.Tx) error {
-		now, err := tx.AccountByID(ctx, acct.ID)
-		if err != nil || now.PasswordHash != acct.PasswordHash {
+	var now store.Account
+	err = s.store.Update(ctx, func(tx *store.Tx) error {
+		a, err := tx.AccountByID(ctx, acct.ID)
+		if err != nil {
 			return err
 		}
+		if now = *a; now.PasswordHash != acct.PasswordHash {
+			return nil
+		}
+		now.PasswordHash = hash
 		return tx.SetPasswordHash(ctx, acct.ID, hash)
 	})
+	if err != nil || now.PasswordHash == hash {
+		return &now, err
+	}
+	ok, err := s.hasher.verify(ctx, now.PasswordHash, password)
+	if err == nil && (!ok || now.PasswordHash == "") {
+		err = ErrBadCredentials
+	}
+	return &now, err
 }
 
 func (s *Service) appPasswordLogin(ctx context.Context, acct *store.Account, password string) (Login, error) {
@@ -111,7 +147,7 @@ func (s *Service) appPasswordLogin(ctx context.Context, acct *store.Account, pas
 	if barred(acct) {
 		return Login{}, ErrBadCredentials
 	}
-	return Login{Account: acct, AppPassword: found.Name, Privileged: found.Privileged}, nil
+	return Login{Account: acct, AppPassword: found.Name, Privileged: found.Privileged, appHash: found.Hash}, nil
 }
 
 // matchAppPassword finds the app password that was given, or ErrBadCredentials. One that came from the reference is stored in our form.
@@ -134,6 +170,7 @@ func (s *Service) matchAppPassword(ctx context.Context, acct *store.Account, all
 		return store.AppPassword{}, ErrBadCredentials
 	}
 	found := old[i]
+	found.Hash = ours
 	return found, s.store.Update(ctx, func(tx *store.Tx) error { return tx.SetAppPasswordHash(ctx, acct.ID, found.Name, ours) })
 }
 

@@ -10,13 +10,24 @@ import (
 	"github.com/bluesky-social/indigo/atproto/syntax"
 )
 
+// ErrDeleted says that an account was deleted meanwhile. It is an ErrNotFound.
+var ErrDeleted = fmt.Errorf("account is deleted: %w", ErrNotFound)
+
 // updateAccount runs an UPDATE whose last parameter is the account's id, and forgets what is cached of the account. ErrNotFound when
-// there is no such account.
+// there is no such account, ErrDeleted when it is deleted: a request that was under way then changes it no more, and tells the network nothing of it.
 func (tx *Tx) updateAccount(ctx context.Context, id AccountID, query string, args ...any) error {
 	old, err := tx.AccountByID(ctx, id)
 	if err != nil {
 		return err
 	}
+	if !old.DeletedAt.IsZero() {
+		return fmt.Errorf("account %d: %w", id, ErrDeleted)
+	}
+	return tx.writeAccount(ctx, old, query, args...)
+}
+
+func (tx *Tx) writeAccount(ctx context.Context, old *Account, query string, args ...any) error {
+	id := old.ID
 	if _, err := tx.exec(ctx, query, append(args, id)...); err != nil {
 		return fmt.Errorf("update account %d: %w", id, taken(err))
 	}
@@ -147,7 +158,7 @@ func (tx *Tx) RemoveAccount(ctx context.Context, id AccountID) error {
 	if _, err := tx.exec(ctx, `DELETE FROM plc_operation WHERE did = ?`, string(old.DID)); err != nil {
 		return err
 	}
-	return tx.updateAccount(ctx, id, `DELETE FROM account WHERE id = ?`)
+	return tx.writeAccount(ctx, old, `DELETE FROM account WHERE id = ?`)
 }
 
 // ExpiredDeactivations lists accounts that asked to be deleted at the time given or before.

@@ -124,6 +124,15 @@ func (tx *Tx) PutDeviceAccount(ctx context.Context, a DeviceAccount) error {
 	return nil
 }
 
+// ConfirmDeviceAccount notes when the password was last given. The error is ErrNotFound when the account is not signed in in the browser.
+func (tx *Tx) ConfirmDeviceAccount(ctx context.Context, device string, acct AccountID, at time.Time) error {
+	n, err := tx.execCount(ctx, `UPDATE device_account SET confirmed_at = ? WHERE device = ? AND account = ?`, micros(at), device, acct)
+	if err == nil && n == 0 {
+		err = ErrNotFound
+	}
+	return err
+}
+
 // DeleteDevice signs everybody out in a browser and forgets it.
 func (tx *Tx) DeleteDevice(ctx context.Context, id string) error {
 	if _, err := tx.exec(ctx, `DELETE FROM device_account WHERE device = ?`, id); err != nil {

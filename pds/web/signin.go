@@ -84,8 +84,7 @@ func (r *request) askFactor(f *Form, login account.Login) error {
 func (s *Site) signInCode(r *request) error {
 	login, err := s.opts.Accounts.OpenHalfSignIn(r.Context(), r.FormValue("half"), r.browser)
 	if errors.Is(err, account.ErrSessionRevoked) {
-		r.tell("warning", "sign-in-late")
-		return r.redirect(withNext("/account/sign-in", r.next("")))
+		return r.signInLate()
 	}
 	if err != nil {
 		return err
@@ -111,11 +110,20 @@ func (s *Site) signInCode(r *request) error {
 // finishSignIn signs the account in in this browser and goes on.
 func (r *request) finishSignIn(acct *store.Account) error {
 	d, err := r.site.opts.Accounts.SignInDevice(r.Context(), r.device, acct, r.FormValue("remember") != "", r.site.opts.Visit(r.Request))
+	if errors.Is(err, account.ErrBadCredentials) || errors.Is(err, account.ErrSessionRevoked) { // it has another password now
+		return r.signInLate()
+	}
 	if err != nil {
 		return err
 	}
 	r.keepDevice(d)
 	return r.redirect(chosenIn(r.next("/account"), string(acct.DID)))
+}
+
+// signInLate begins a sign-in anew.
+func (r *request) signInLate() error {
+	r.tell("warning", "sign-in-late")
+	return r.redirect(withNext("/account/sign-in", r.next("")))
 }
 
 // signOut signs one account out, or all that are signed in in this browser.
@@ -170,7 +178,11 @@ func (s *Site) confirm(r *request) error {
 	if login.Account.ID != r.current().Account.ID {
 		return problem(http.StatusForbidden, "forgery")
 	}
-	if err := s.opts.Accounts.ConfirmDevice(r.Context(), r.device, r.current()); err != nil {
+	err = s.opts.Accounts.ConfirmDevice(r.Context(), r.device, r.current())
+	if errors.Is(err, account.ErrSessionRevoked) {
+		return r.signInLate()
+	}
+	if err != nil {
 		return err
 	}
 	return r.redirect(r.next("/account"))
