@@ -482,6 +482,10 @@ func TestAdminInvites(t *testing.T) {
 	did := signUp("alice", codes[2]).ok().str("did")
 	signUp("bob", codes[2]).ok()
 	signUp("carol", codes[1]).ok()
+	four := []string{did, did, did, did}
+	for _, count := range []int64{0, -1, 251, 1 << 62, 1<<62 + 1} { // four times of which is more than an integer holds
+		admin.admin("com.atproto.server.createInviteCodes", map[string]any{"codeCount": count, "useCount": 1, "forAccounts": four}).fails(400, "InvalidRequest")
+	}
 	usage := admin.adminGet("com.atproto.admin.getInviteCodes", "sort", "usage").ok()
 	if usage.str("codes.0.code") != codes[2] || usage.str("codes.1.code") != codes[1] || len(usage.at("codes").([]any)) != 4 {
 		t.Errorf("by usage: %v", usage)

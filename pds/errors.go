@@ -47,6 +47,7 @@ var wireErrors = []struct {
 
 	{account.ErrInvalidHandle, 400, "InvalidHandle", ""},
 	{account.ErrHandleNotAvailable, 400, "HandleNotAvailable", ""},
+	{account.ErrHandleChanging, 409, xrpc.NameInvalidRequest, ""},
 	{account.ErrUnsupportedDomain, 400, "UnsupportedDomain", ""},
 	{account.ErrInvalidEmail, 400, xrpc.NameInvalidRequest, ""},
 	{account.ErrInvalidPassword, 400, "InvalidPassword", ""},

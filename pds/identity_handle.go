@@ -131,7 +131,7 @@ func (s *Server) storeHandle(ctx context.Context, acct *store.Account, handle sy
 	return nil
 }
 
-// finishHandle makes the database follow a DID whose handle was changed, if it was.
+// finishHandle makes the database follow a DID whose handle was changed, if it was and the name is still free; else the DID follows the database.
 func (s *Server) finishHandle(ctx context.Context, payload string) error {
 	var job handleJob
 	if err := json.Unmarshal([]byte(payload), &job); err != nil {
@@ -144,9 +144,20 @@ func (s *Server) finishHandle(ctx context.Context, payload string) error {
 	if err != nil {
 		return err
 	}
+	release, err := s.accounts.HoldChange(acct)
+	if err != nil {
+		return err
+	}
+	defer release()
 	here, named, err := s.livesHere(ctx, acct, job.Handle)
 	if err != nil || !here || !named {
 		return err
 	}
-	return s.storeHandle(ctx, acct, job.Handle, "")
+	err = s.storeHandle(ctx, acct, job.Handle, "")
+	if !errors.Is(err, store.ErrHandleTaken) {
+		return err
+	}
+	// Somebody came by the name before the job did. The DID must not claim it.
+	s.log.WarnContext(ctx, "a handle that a DID names is another account's by now; the DID gets the one before back", "did", acct.DID, "handle", job.Handle)
+	return s.updateDID(ctx, acct.DID, func(op *plc.Operation) { op.SetHandle(acct.Handle) })
 }

@@ -52,7 +52,7 @@ func (s *Server) serverRoutes() {
 	xrpc.Procedure(m, "com.atproto.server.requestEmailUpdate", a.Full(auth.Deactivated), s.requestEmailUpdate, mailLimits())
 	xrpc.Procedure(m, "com.atproto.server.updateEmail", a.Full(auth.Deactivated), s.updateEmail, codeLimit())
 	xrpc.Procedure(m, "com.atproto.server.requestAccountDelete", a.Full(auth.Deactivated), s.requestAccountDelete, mailLimits())
-	xrpc.Procedure(m, "com.atproto.server.deleteAccount", nil, s.deleteAccount, limit(50, 5*time.Minute))
+	xrpc.Procedure(m, "com.atproto.server.deleteAccount", nil, s.deleteAccount, limit(50, 5*time.Minute), deletionLimits())
 	xrpc.Procedure(m, "com.atproto.server.deactivateAccount", a.With(auth.ChangeStatus, auth.Takendown, auth.Deactivated), s.deactivateAccount, statusLimit())
 	xrpc.Procedure(m, "com.atproto.server.activateAccount", a.With(auth.ChangeStatus, auth.Deactivated), s.activateAccount, statusLimit())
 	xrpc.Procedure(m, "com.atproto.server.reserveSigningKey", nil, s.reserveSigningKey, limit(100, 5*time.Minute))
@@ -176,12 +176,22 @@ func limit(points int, window time.Duration) xrpc.Option {
 
 // signInLimits bound how fast passwords of one account can be tried from one address.
 func signInLimits() xrpc.Option {
+	return guessLimits(func(input any) string { return input.(*createSessionInput).Identifier })
+}
+
+// deletionLimits are signInLimits for the other door at which a password can be tried.
+func deletionLimits() xrpc.Option {
+	return guessLimits(func(input any) string { return input.(*deleteAccountInput).DID.String() })
+}
+
+func guessLimits(identifier func(input any) string) xrpc.Option {
 	key := func(ctx context.Context, _ *http.Request, input any) string {
-		return account.Identifier(input.(*createSessionInput).Identifier) + " " + xrpc.ClientNetwork(ctx).String()
+		return account.Identifier(identifier(input)) + " " + xrpc.ClientNetwork(ctx).String()
 	}
+	// The pages count in these buckets, too.
 	return xrpc.WithInputRateLimit(
-		xrpc.RateLimit{Points: 30, Window: 5 * time.Minute, Key: key},
-		xrpc.RateLimit{Points: 300, Window: 24 * time.Hour, Key: key},
+		xrpc.RateLimit{Name: "com.atproto.server.createSession 30/5m0s", Points: 30, Window: 5 * time.Minute, Key: key},
+		xrpc.RateLimit{Name: "com.atproto.server.createSession 300/24h0m0s", Points: 300, Window: 24 * time.Hour, Key: key},
 	)
 }
 

@@ -54,7 +54,7 @@ func (s *Server) createInviteCodes(ctx context.Context, in *createInviteCodesInp
 	if len(owners) == 0 {
 		owners = []string{account.Admin}
 	}
-	if in.CodeCount < 1 || in.CodeCount*int64(len(owners)) > maxInviteCodes {
+	if in.CodeCount < 1 || in.CodeCount > int64(maxInviteCodes/len(owners)) {
 		return nil, xrpc.InvalidRequest("codeCount must be at least 1, and at most %d codes can be made in one request", maxInviteCodes)
 	}
 	made, err := s.makeInvites(ctx, owners, int(in.CodeCount), in.UseCount)

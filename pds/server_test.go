@@ -46,6 +46,28 @@ func TestGuessesCountForAllSpellings(t *testing.T) {
 	}
 }
 
+// Neither must other doors at which a password can be tried, nor other addresses of one household.
+func TestGuessesCountForAllDoors(t *testing.T) {
+	n := startNetwork(t, func(c *Config) { c.RateLimitsEnabled = true })
+	const did = "did:plc:aaaaaaaaaaaaaaaaaaaaaaaa"
+	doors := []func() *answer{
+		func() *answer { return signIn(n.anonymous(t), did, strings.Repeat("x", 600)) },
+		func() *answer {
+			return n.anonymous(t).post(deleteNSID, map[string]any{"did": did, "password": strings.Repeat("x", 600), "token": "AAAAA-AAAAA"})
+		},
+	}
+	var wg sync.WaitGroup
+	for i := range 30 {
+		wg.Go(func() { doors[i%len(doors)]().fails(401, "AuthenticationRequired") })
+	}
+	wg.Wait()
+	for _, door := range doors {
+		door().fails(429, "RateLimitExceeded")
+	}
+	v := n.visitor(t).open("/account/sign-in")
+	v.send("/account/sign-in", "identifier", did, "password", "xxxxxxxx").shows(429, "/account/sign-in", "Too many attempts")
+}
+
 func TestTokensAreNotInterchangeable(t *testing.T) {
 	c := startNetwork(t, nil).signUp(t, "alice")
 	access, refresh := c.token, c.fresh

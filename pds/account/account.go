@@ -25,6 +25,8 @@ var (
 	ErrInvalidHandle = errors.New("invalid handle")
 	// ErrHandleNotAvailable: the name is reserved.
 	ErrHandleNotAvailable = errors.New("handle is not available")
+	// ErrHandleChanging: another change of the account's handle is under way.
+	ErrHandleChanging = errors.New("handle is being changed")
 	// ErrUnsupportedDomain: a new account asked for a handle outside the server's own domains.
 	ErrUnsupportedDomain = errors.New("unsupported handle domain")
 	// ErrInvalidEmail: no e-mail address, or none that mail could be sent to.

@@ -92,15 +92,22 @@ func (s *Service) serviceDomain(h syntax.Handle) string {
 // IsServiceHandle tells whether the handle is under one of the domains in which the server hands out handles.
 func (s *Service) IsServiceHandle(h syntax.Handle) bool { return s.serviceDomain(h.Normalize()) != "" }
 
-// HoldHandle checks that an account may have a handle that is not its own, and holds it against those who sign up, until release. Errors: those of
-// CheckHandle, and store.ErrHandleTaken.
+// HoldHandle checks that an account may have a handle that is not its own, and holds it against those who sign up, until release. Until then no other handle is held for the
+// account: of two changes at a time the DID could get one and the database the other. Errors: those of CheckHandle, store.ErrHandleTaken, ErrHandleChanging.
 func (s *Service) HoldHandle(ctx context.Context, a *store.Account, raw string, allowReserved bool) (h syntax.Handle, release func(), err error) {
 	if h, err = s.CheckHandle(ctx, raw, a.DID, allowReserved || sameHandle(raw, a.Handle)); err != nil {
 		return "", nil, err
 	}
+	letGo, err := s.HoldChange(a)
+	if err != nil {
+		return "", nil, err
+	}
 	key := "handle " + string(h)
 	taken := s.pending.hold(key) > 1
-	release = func() { s.pending.release(key) }
+	release = func() {
+		s.pending.release(key)
+		letGo()
+	}
 	if !taken {
 		var other *store.Account
 		other, err = s.store.AccountByHandle(ctx, h)
@@ -117,6 +124,16 @@ func (s *Service) HoldHandle(ctx context.Context, a *store.Account, raw string, 
 		return "", nil, err
 	}
 	return h, release, nil
+}
+
+// HoldChange keeps other changes of the account's handle out until release. The error is ErrHandleChanging when one is under way.
+func (s *Service) HoldChange(a *store.Account) (release func(), err error) {
+	key := "handle of " + string(a.DID)
+	if s.pending.hold(key) > 1 {
+		s.pending.release(key)
+		return nil, refuse(ErrHandleChanging, "Another change of the handle is under way. Try again in a moment.")
+	}
+	return func() { s.pending.release(key) }, nil
 }
 
 func sameHandle(raw string, h syntax.Handle) bool { return strings.EqualFold(raw, string(h)) }

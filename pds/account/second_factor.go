@@ -152,11 +152,24 @@ func (s *Service) useMailedCode(ctx context.Context, tx *store.Tx, f *store.Seco
 		return err == nil, err
 	}
 	if f.MailFailures++; f.MailFailures >= maxMailFailures {
-		if err := tx.DeleteEmailToken(ctx, f.Account, string(ForSignIn)); err != nil {
+		if err := s.spoilMailedCode(ctx, tx, f.Account); err != nil {
 			return false, err
 		}
 	}
 	return false, tx.PutSecondFactor(ctx, *f)
+}
+
+// spoilMailedCode has the code that was mailed match nothing any more. It stays noted when it was sent: who guesses codes must not have the owner's mailbox filled by it.
+func (s *Service) spoilMailedCode(ctx context.Context, tx *store.Tx, id store.AccountID) error {
+	token, err := tx.EmailToken(ctx, id, string(ForSignIn))
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	token.Hash = s.hashCode(ForSignIn, newCodeText())
+	return tx.PutEmailToken(ctx, token)
 }
 
 // SetEmailFactor switches codes by e-mail on or off. The error is ErrInvalidEmail when the account's address is not confirmed: its owner would be

@@ -306,6 +306,10 @@ func TestMailedCodeBearsFewGuesses(t *testing.T) {
 		want(t, ErrFactorInvalid, w.try("AAAAA-AAAAA"))
 	}
 	want(t, ErrFactorInvalid, w.try(w.mails[0]))
+	want(t, ErrFactorRequired, w.try(""))
+	if len(w.mails) != 1 {
+		t.Errorf("guessing brought %d mails within a minute", len(w.mails))
+	}
 	w.pass(signInMailPause)
 	want(t, ErrFactorRequired, w.try(""))
 	for range maxMailFailures - 1 {
