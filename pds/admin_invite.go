@@ -77,21 +77,21 @@ type accountInvitesInput struct {
 }
 
 func (s *Server) enableAccountInvites(ctx context.Context, in *accountInvitesInput) (*struct{}, error) {
-	return s.setAccountInvites(ctx, in, false)
+	return &struct{}{}, s.audit(ctx, in.enable(), func(ctx context.Context) error { return s.setAccountInvites(ctx, in, false) })
 }
 
 func (s *Server) disableAccountInvites(ctx context.Context, in *accountInvitesInput) (*struct{}, error) {
-	return s.setAccountInvites(ctx, in, true)
+	return &struct{}{}, s.setAccountInvites(ctx, in, true)
 }
 
-func (s *Server) setAccountInvites(ctx context.Context, in *accountInvitesInput, disabled bool) (*struct{}, error) {
+func (s *Server) setAccountInvites(ctx context.Context, in *accountInvitesInput, disabled bool) error {
 	acct, err := s.administered(ctx, in.Account.AtIdentifier())
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if err := s.accounts.SetInvitesDisabled(ctx, acct, disabled); err != nil {
-		return nil, err
+		return err
 	}
 	s.log.InfoContext(ctx, "invites of an account", "did", acct.DID, "disabled", disabled, "note", in.Note)
-	return &struct{}{}, nil
+	return nil
 }

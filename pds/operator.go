@@ -85,6 +85,8 @@ func (s *Server) operatorPages() {
 	s.mux.PageFunc(http.MethodPost, UndoPath, operatorPage(s, s.operatorUndo), xrpc.WithGlobalLimit())
 	s.mux.PageFunc(http.MethodPost, DIDWebPath, operatorPage(s, s.operatorDIDWeb), xrpc.WithGlobalLimit())
 	s.mux.PageFunc(http.MethodGet, ExportPath, s.operatorExport, xrpc.WithGlobalLimit())
+	s.mux.PageFunc(http.MethodPost, RolePath, operatorPage(s, s.operatorRole), xrpc.WithGlobalLimit())
+	s.mux.PageFunc(http.MethodPost, AuditPath, operatorPage(s, s.operatorAudit), xrpc.WithGlobalLimit())
 	s.mux.PageFunc(http.MethodGet, MailPath, operatorPage(s, s.operatorMail), xrpc.WithGlobalLimit())
 }
 
@@ -104,7 +106,16 @@ func operatorPage[I, O any](s *Server, h func(context.Context, *I) (O, error)) h
 				return
 			}
 		}
-		out, err := h(ctx, in)
+		var out O
+		do := func(ctx context.Context) (err error) {
+			out, err = h(ctx, in)
+			return err
+		}
+		if d, ok := any(in).(doer); ok {
+			err = s.audit(ctx, d.deed(), do)
+		} else {
+			err = do(ctx)
+		}
 		if err != nil {
 			s.mux.WriteError(r, err)
 			return
@@ -164,7 +175,9 @@ func MakeCode(ctx context.Context, cfg *Config, name string, purpose account.Pur
 		return nil, err
 	}
 	defer st.Close()
-	out, err := newCode(ctx, account.New(account.Options{Store: st, Seal: box}), name, purpose)
+	accounts := account.New(account.Options{Store: st, Seal: box})
+	ctx = auditStopped(ctx, accounts, (&CodeRequest{Account: name, Purpose: string(purpose)}).deed())
+	out, err := newCode(ctx, accounts, name, purpose)
 	if errors.Is(err, store.ErrNotFound) {
 		err = fmt.Errorf("there is no account %s: %w", name, err)
 	}

@@ -91,7 +91,9 @@ func (s *Server) operatorExport(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/zip")
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set(ExportSizeHeader, strconv.FormatInt(size, 10))
-	if err := s.writeExport(ctx, w, acct, snap); err != nil && ctx.Err() == nil {
+	export := deed{action: "export", subject: acct.DID.String(), steps: true}
+	err = s.audit(ctx, export, func(ctx context.Context) error { return s.writeExport(ctx, w, acct, snap) })
+	if err != nil && ctx.Err() == nil {
 		s.log.ErrorContext(ctx, "export an account", "did", acct.DID, "err", err)
 		panic(http.ErrAbortHandler) // what was sent must not look whole
 	}

@@ -101,7 +101,11 @@ func (s *Server) operatorRescue(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	w.Header().Set("Cache-Control", "no-store")
 	lines := &rescueLines{out: json.NewEncoder(w), flush: http.NewResponseController(w).Flush}
-	out, err := s.rescue(ctx, in, lines.tell)
+	var out *Rescued
+	err = s.audit(ctx, in.deed(), func(ctx context.Context) (err error) {
+		out, err = s.rescue(ctx, in, lines.tell)
+		return err
+	})
 	if rmErr := s.imports.remove(in.File); err == nil {
 		err = rmErr
 	}

@@ -40,6 +40,7 @@ func (p *program) adminCommands() []*cli.Command {
 		with(one("email", "set another e-mail address", p.setEmail), "EMAIL"),
 		with(one("handle", "set another handle", p.setHandle), "HANDLE"),
 		p.totpCommand(),
+		p.roleCommand(),
 		one("delete", "delete an account with all it has, for ever", p.deleteAccount, &cli.BoolFlag{Name: "yes", Usage: "really do it"}),
 	}
 }

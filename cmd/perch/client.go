@@ -148,6 +148,7 @@ func (c *client) request(ctx context.Context, method, path string, body io.Reade
 
 // answer sends a request and gives a good answer to read.
 func (c *client) answer(req *http.Request, read func(*http.Response) error) error {
+	req.Header.Set("User-Agent", pds.CommandLineAgent)
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return c.unreachable(err)

@@ -37,7 +37,7 @@ func (p *program) command() *cli.Command {
 		},
 		Commands: []*cli.Command{
 			p.serveCommand(), p.devCommand(), p.adoptCommand(), p.checkCommand(), p.configCommand(), p.secretCommand(),
-			p.accountCommand(), p.migrateCommand(), p.inviteCommand(), p.mailCommand(), p.versionCommand(),
+			p.accountCommand(), p.migrateCommand(), p.inviteCommand(), p.mailCommand(), p.auditCommand(), p.versionCommand(),
 		},
 	}
 	tame(root)

@@ -35,6 +35,9 @@ type Factors struct {
 	RecoveryCodes int  // left
 }
 
+// Strong tells whether there is a factor that administrators may rely on: one that whoever reads somebody's mail does not have.
+func (f Factors) Strong() bool { return f.TOTP }
+
 // SendCode stores the mail that brings a sign-in code to the account's owner, in the transaction in which the code comes into force.
 type SendCode func(tx *store.Tx, acct *store.Account, code Code) error
 

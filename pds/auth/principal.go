@@ -15,13 +15,14 @@ type Kind int
 
 // The kinds. The zero Kind is nobody.
 const (
-	Nobody    Kind = iota
-	Session        // an access token
-	Refresh        // a refresh token
-	Admin          // the admin password
-	Service        // a token signed by the key of the account DID
-	Moderator      // a token signed by the moderation service
-	OAuth          // an access token of an app, with the proof that it is its own
+	Nobody        Kind = iota
+	Session            // an access token
+	Refresh            // a refresh token
+	Admin              // the admin password
+	Service            // a token signed by the key of the account DID
+	Moderator          // a token signed by the moderation service
+	OAuth              // an access token of an app, with the proof that it is its own
+	Administrator      // an account with the role of an administrator, signed in on the server's pages
 )
 
 // Scope of a session token.

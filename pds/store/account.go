@@ -51,6 +51,8 @@ type Account struct {
 	SigningKey    []byte // sealed private key
 	SigningKeyDID string // its public half as did:key
 	PasswordHash  string // "" when nobody can sign in with a password
+
+	Role string // RoleAdmin, or ""
 }
 
 // Status is why the account is not active, the gravest reason first: "deleted", "takendown", "suspended" or "deactivated"; "" when it is active.
@@ -78,16 +80,16 @@ func (a *Account) Announced() bool {
 }
 
 const accountColumns = `id, did, handle, email, email_confirmed_at, created_at, deactivated_at, delete_after, suspended_at, deleted_at,
-	takedown_ref, invites_disabled, invited_by, signing_key, signing_key_did, password_hash`
+	takedown_ref, invites_disabled, invited_by, signing_key, signing_key_did, password_hash, role`
 
 // scanAccount reads accountColumns in their order.
 func scanAccount(scan func(...any) error) (*Account, error) {
 	a := &Account{}
-	var handle, email, takedown, invitedBy, password sql.NullString
+	var handle, email, takedown, invitedBy, password, role sql.NullString
 	var confirmed, deactivated, deleteAfter, suspended, deleted sql.NullInt64
 	var created int64
 	err := scan(&a.ID, &a.DID, &handle, &email, &confirmed, &created, &deactivated, &deleteAfter, &suspended, &deleted,
-		&takedown, &a.InvitesDisabled, &invitedBy, &a.SigningKey, &a.SigningKeyDID, &password)
+		&takedown, &a.InvitesDisabled, &invitedBy, &a.SigningKey, &a.SigningKeyDID, &password, &role)
 	if err != nil {
 		return nil, err
 	}
@@ -95,7 +97,7 @@ func scanAccount(scan func(...any) error) (*Account, error) {
 	a.EmailConfirmedAt, a.CreatedAt = fromMicros(confirmed.Int64), fromMicros(created)
 	a.DeactivatedAt, a.DeleteAfter = fromMicros(deactivated.Int64), fromMicros(deleteAfter.Int64)
 	a.SuspendedAt, a.DeletedAt = fromMicros(suspended.Int64), fromMicros(deleted.Int64)
-	a.TakedownRef, a.InvitedBy, a.PasswordHash = takedown.String, invitedBy.String, password.String
+	a.TakedownRef, a.InvitedBy, a.PasswordHash, a.Role = takedown.String, invitedBy.String, password.String, role.String
 	return a, nil
 }
 

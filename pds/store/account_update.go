@@ -99,7 +99,7 @@ func (tx *Tx) MarkDeleted(ctx context.Context, id AccountID, at time.Time) error
 		return err
 	}
 	err = tx.updateAccount(ctx, id, `UPDATE account SET deleted_at = ?, handle = NULL, email = NULL, email_confirmed_at = NULL,
-		password_hash = NULL, signing_key = x'', delete_after = NULL WHERE id = ?`, micros(at))
+		password_hash = NULL, signing_key = x'', delete_after = NULL, role = NULL WHERE id = ?`, micros(at))
 	if err != nil {
 		return err
 	}

@@ -75,6 +75,7 @@ func (w *writer) do(ctx context.Context, j *job) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	j.join(ctx)
 	j.done = make(chan struct{})
 	select {
 	case <-w.stopping:

@@ -1,0 +1,163 @@
+package pds
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/bluesky-social/indigo/atproto/syntax"
+
+	"perch/pds/account"
+	"perch/pds/auth"
+	"perch/pds/store"
+	"perch/xrpc"
+)
+
+// CommandLineAgent is the User-Agent of the command line, by which the audit log tells it from others who know the admin password.
+const CommandLineAgent = "perch-command-line"
+
+// Kinds of actors in the audit log.
+const (
+	auditAccount     = "account"
+	auditPassword    = "password"
+	auditModerator   = "moderator"
+	auditCommandLine = "command-line"
+)
+
+// maxAuditText bounds each text of a line in the audit log that comes from outside, in bytes.
+const maxAuditText = 1000
+
+// deed is an action of an administrator, for the audit log. No secret goes into it.
+type deed struct {
+	action  string // "": it changes nothing, and is not logged
+	subject string // DID, handle or e-mail address of an account; "" for none
+	detail  string // what else it is about
+	reason  string
+	steps   bool // more than one transaction, or something outside the database: the log has its begin and its end
+}
+
+// doer is an input that is logged when it has been acted upon.
+type doer interface{ deed() deed }
+
+// audited has what a handler does to its input logged.
+func audited[I, O any, P interface {
+	*I
+	doer
+}](s *Server, h func(context.Context, *I) (O, error)) func(context.Context, *I) (O, error) {
+	return func(ctx context.Context, in *I) (out O, err error) {
+		err = s.audit(ctx, P(in).deed(), func(ctx context.Context) error {
+			out, err = h(ctx, in)
+			return err
+		})
+		return out, err
+	}
+}
+
+// audit does what an administrator wants. The line of the log is in the first transaction that do makes with its context, or, of a deed with several steps, on
+// disk before it; how those end, and what was refused, is a line afterwards.
+func (s *Server) audit(ctx context.Context, d deed, do func(context.Context) error) error {
+	if d.action == "" {
+		return do(ctx)
+	}
+	line := s.auditLine(ctx, d)
+	write := func(ctx context.Context, result string) error {
+		line.Result = result
+		return s.store.Update(ctx, func(tx *store.Tx) error { return tx.AddAudit(ctx, line) })
+	}
+	written := func() bool { return false }
+	audited := ctx
+	if d.steps {
+		if err := write(ctx, store.AuditBegun); err != nil {
+			return err
+		}
+	} else {
+		line.Result = store.AuditDone
+		audited, written = store.WithAudit(ctx, line)
+	}
+	err := do(audited)
+	if err == nil && written() {
+		return nil
+	}
+	if logErr := write(context.WithoutCancel(ctx), auditResult(err)); logErr != nil {
+		s.log.ErrorContext(ctx, "write the audit log", "action", d.action, "subject", line.Subject, "err", logErr)
+		if err == nil {
+			err = logErr
+		}
+	}
+	return err
+}
+
+// auditLine says who does it, from where, and on whom.
+func (s *Server) auditLine(ctx context.Context, d deed) store.Audit {
+	who := auth.From(ctx)
+	line := store.Audit{
+		Actor: who.DID.String(), Address: xrpc.ClientIP(ctx).String(), Action: d.action, Detail: auditText(d.detail), Reason: auditText(given(reasonOf(ctx), func() string { return d.reason })),
+	}
+	switch r := xrpc.Request(ctx); {
+	case who.Kind == auth.Administrator:
+		line.Kind = auditAccount
+	case who.Kind == auth.Moderator:
+		line.Kind = auditModerator
+	case r != nil && isCommandLine(r):
+		line.Kind = auditCommandLine
+	default:
+		line.Kind = auditPassword
+	}
+	line.Subject = d.subject
+	if acct, err := s.accounts.Find(ctx, d.subject); d.subject != "" && err == nil {
+		line.Subject = acct.DID.String()
+	} else if _, err := syntax.ParseDID(d.subject); err != nil {
+		line.Subject, line.Detail = "", auditText(strings.TrimSpace(d.subject+" "+d.detail))
+	}
+	return line
+}
+
+func isCommandLine(r *http.Request) bool { return strings.HasPrefix(r.UserAgent(), CommandLineAgent) }
+
+func auditText(s string) string {
+	if len(s) > maxAuditText {
+		s = s[:maxAuditText] + "…"
+	}
+	return strings.ToValidUTF8(s, "")
+}
+
+// auditResult is how it ended, without what only the server's log may know.
+func auditResult(err error) string {
+	var e *xrpc.Error
+	switch {
+	case err == nil:
+		return store.AuditDone
+	case errors.As(err, &e):
+	case errors.Is(err, context.Canceled):
+		return "Cancelled"
+	default:
+		if e = wireError(err); e == nil {
+			return xrpc.NameInternal
+		}
+	}
+	return auditText(fmt.Sprintf("%s: %s", e.Name, e.Message))
+}
+
+type reasonKey struct{}
+
+// withReason returns a context in which the audit log gives that reason.
+func withReason(ctx context.Context, reason string) context.Context {
+	return context.WithValue(ctx, reasonKey{}, reason)
+}
+
+func reasonOf(ctx context.Context) string {
+	reason, _ := ctx.Value(reasonKey{}).(string)
+	return reason
+}
+
+// auditStopped returns a context in which a command that works on a stopped server's database is logged.
+func auditStopped(ctx context.Context, accounts *account.Service, d deed) context.Context {
+	line := store.Audit{Kind: auditCommandLine, Action: d.action, Detail: auditText(d.detail), Result: store.AuditDone}
+	if acct, err := accounts.Find(ctx, d.subject); err == nil {
+		line.Subject = acct.DID.String()
+	}
+	ctx, _ = store.WithAudit(ctx, line)
+	return ctx
+}
