@@ -82,7 +82,7 @@ func (s *Server) operatorExport(w http.ResponseWriter, r *http.Request) {
 		s.mux.WriteError(r, err)
 		return
 	}
-	size, err := s.exportSize(ctx, acct)
+	size, err := s.sizeOfExport(ctx, acct)
 	if err != nil {
 		snap.Close()
 		s.mux.WriteError(r, err)
@@ -99,14 +99,18 @@ func (s *Server) operatorExport(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// exportSize is about how many bytes an export will have.
-func (s *Server) exportSize(ctx context.Context, acct *store.Account) (int64, error) {
+// sizeOfExport is about how many bytes an export will have.
+func (s *Server) sizeOfExport(ctx context.Context, acct *store.Account) (int64, error) {
 	_, stats, err := s.store.Head(ctx, acct.ID)
 	if err != nil {
 		return 0, err
 	}
 	blobs, err := s.store.BlobStats(ctx, acct.ID)
-	return stats.Bytes + stats.Records*exportPerRecord + blobs.Bytes, err
+	return exportSize(stats, blobs), err
+}
+
+func exportSize(repo store.RepoStats, blobs store.BlobStats) int64 {
+	return repo.Bytes + repo.Records*exportPerRecord + blobs.Bytes
 }
 
 // writeExport writes the file. It closes snap.

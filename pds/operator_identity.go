@@ -122,7 +122,7 @@ func (s *Server) operatorAlerts(ctx context.Context, in *AlertsRequest) ([]Alert
 		if id == 0 {
 			return nil, xrpc.InvalidRequest("Alerts are dismissed for one account at a time")
 		}
-		if err := s.store.Update(ctx, func(tx *store.Tx) error { return tx.DismissPLCAlerts(ctx, id) }); err != nil {
+		if err := s.dismissAlerts(ctx, id); err != nil {
 			return nil, err
 		}
 	}
@@ -141,6 +141,11 @@ func (s *Server) operatorAlerts(ctx context.Context, in *AlertsRequest) ([]Alert
 		}
 	}
 	return out, nil
+}
+
+// dismissAlerts notes that the strange operations of an account are in order.
+func (s *Server) dismissAlerts(ctx context.Context, id store.AccountID) error {
+	return s.store.Update(ctx, func(tx *store.Tx) error { return tx.DismissPLCAlerts(ctx, id) })
 }
 
 // UndoRequest takes back a strange operation.
@@ -175,7 +180,7 @@ func (s *Server) operatorUndo(ctx context.Context, in *UndoRequest) (*UndoAnswer
 	if in.DryRun {
 		p, err = s.planUndo(ctx, acct, in.Operation)
 	} else {
-		p, err = s.undo(ctx, acct, undoRequest{in.Operation, in.RotationKey, in.DropKey})
+		p, err = s.undo(ctx, acct, undoRequest{in.Operation, in.RotationKey, in.DropKey, confirmation{byOperator: true}})
 	}
 	if err != nil {
 		return nil, err

@@ -18,6 +18,7 @@ type undoRequest struct {
 	operation string // CID; "" for the oldest that can still be undone
 	key       string // private rotation key of the owner's, used and forgotten; "" for the server's
 	dropKey   bool   // remove the key that signed the operation, too
+	by        confirmation
 }
 
 // undoPlan is what taking back an operation comes to.
@@ -129,7 +130,7 @@ func (s *Server) undo(ctx context.Context, acct *store.Account, in undoRequest) 
 		return nil, err
 	}
 	ctx = context.WithoutCancel(ctx) // what follows belongs together, whether or not somebody waits
-	if err := s.submitPLC(ctx, acct.DID, op); err != nil {
+	if err := s.submitPLC(ctx, acct.DID, op, in.by.use(ctx, s, acct.ID)); err != nil {
 		return nil, err
 	}
 	s.log.WarnContext(ctx, "an operation that was not this server's was undone", "did", acct.DID, "operation", p.bad.CID)

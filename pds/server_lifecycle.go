@@ -43,17 +43,25 @@ type deactivateAccountInput struct {
 }
 
 func (s *Server) deactivateAccount(ctx context.Context, in *deactivateAccountInput) (*struct{}, error) {
-	acct, deleteAfter := auth.From(ctx).Account, time.Time{}
-	if in.DeleteAfter != nil {
-		deleteAfter = in.DeleteAfter.Time()
-		if !deleteAfter.After(time.Now()) && !acct.Announced() && !s.movedHalfway(ctx, acct) {
-			return &struct{}{}, s.endAccount(ctx, acct) // a move that was given up: the account lives elsewhere
-		}
+	acct := auth.From(ctx).Account
+	if in.DeleteAfter == nil {
+		return &struct{}{}, s.deactivate(ctx, acct, time.Time{})
+	}
+	deleteAfter := in.DeleteAfter.Time()
+	if !deleteAfter.After(time.Now()) && !acct.Announced() && !s.movedHalfway(ctx, acct) {
+		return &struct{}{}, s.endAccount(ctx, acct) // a move that was given up: the account lives elsewhere
+	}
+	return &struct{}{}, s.deactivate(ctx, acct, deleteAfter)
+}
+
+// deactivate hides an account, to be deleted after the time given unless that is zero.
+func (s *Server) deactivate(ctx context.Context, acct *store.Account, deleteAfter time.Time) error {
+	if !deleteAfter.IsZero() {
 		if earliest := time.Now().Add(minDeleteAfter); deleteAfter.Before(earliest) {
 			deleteAfter = earliest
 		}
 	}
-	return &struct{}{}, s.accounts.Deactivate(ctx, acct.ID, deleteAfter, tellStatus(ctx))
+	return s.accounts.Deactivate(ctx, acct.ID, deleteAfter, tellStatus(ctx))
 }
 
 // activateAccount opens the account once its DID document names this server and the account's key. The network is told in one transaction:
@@ -154,17 +162,21 @@ type deleteAccountInput struct {
 // deleteAccount needs no session, but the main password and the code from the mail. Handle and e-mail address are free when it answers; the rest is
 // deleted by a job.
 func (s *Server) deleteAccount(ctx context.Context, in *deleteAccountInput) (*struct{}, error) {
-	acct, err := s.accounts.CheckPassword(ctx, in.DID, in.Password)
+	return &struct{}{}, s.deleteByOwner(ctx, in.DID, in.Password, in.Token)
+}
+
+func (s *Server) deleteByOwner(ctx context.Context, did syntax.DID, password, code string) error {
+	acct, err := s.accounts.CheckPassword(ctx, did, password)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if err := s.accounts.DeleteWithCode(ctx, acct.ID, in.Token, bury(ctx)); err != nil {
-		return nil, err
+	if err := s.accounts.DeleteWithCode(ctx, acct.ID, code, bury(ctx)); err != nil {
+		return err
 	}
 	s.wake(jobDeleteAccount)
 	s.relay.Notify()
 	s.log.InfoContext(ctx, "account deleted by its owner", "did", acct.DID)
-	return &struct{}{}, nil
+	return nil
 }
 
 // movedHalfway tells whether an account that was never active here may be one whose DID names this server already: somebody has moved and not come

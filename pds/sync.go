@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"strings"
 	"time"
@@ -152,6 +153,10 @@ func (s *Server) getRepo(w http.ResponseWriter, r *http.Request) error {
 	defer snap.Close()
 	since := syntax.TID(r.URL.Query().Get("since"))
 	w.Header().Set("Content-Type", carType)
+	return writeRepo(w, snap, since)
+}
+
+func writeRepo(w io.Writer, snap *store.Snapshot, since syntax.TID) error {
 	return snap.Cause(repo.Export(&pacedWriter{w: w, begun: time.Now()}, snap.Head, snap.Tree, snap, snap.Bodies(since).Next))
 }
 

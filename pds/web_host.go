@@ -105,5 +105,5 @@ func (h pageHost) SendSignInCode(ctx context.Context) account.SendCode {
 
 // Activate implements web.Host.
 func (h pageHost) Activate(ctx context.Context, acct *store.Account) error {
-	return h.s.activateChecked(ctx, acct)
+	return forPage(h.s.activateChecked(ctx, acct))
 }

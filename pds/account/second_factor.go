@@ -221,7 +221,24 @@ func (s *Service) BeginTOTP(ctx context.Context, acct *store.Account) (TOTPSetup
 		f.TOTPPending = sealed
 		return tx.PutSecondFactor(ctx, f)
 	})
-	return TOTPSetup{Secret: encodeTOTP(secret), URL: totpURL(s.opts.Hostname, acct.Handle.String(), secret)}, err
+	return s.totpSetup(acct, secret), err
+}
+
+// PendingTOTP returns the secret that BeginTOTP has made and ConfirmTOTP has not seen a code of yet. The error is store.ErrNotFound when there is none.
+func (s *Service) PendingTOTP(ctx context.Context, acct *store.Account) (TOTPSetup, error) {
+	f, err := s.store.SecondFactor(ctx, acct.ID)
+	if err == nil && len(f.TOTPPending) == 0 {
+		err = store.ErrNotFound
+	}
+	if err != nil {
+		return TOTPSetup{}, err
+	}
+	secret, err := s.opts.Seal.Open(totpName(acct.DID), f.TOTPPending)
+	return s.totpSetup(acct, secret), err
+}
+
+func (s *Service) totpSetup(acct *store.Account, secret []byte) TOTPSetup {
+	return TOTPSetup{Secret: encodeTOTP(secret), URL: totpURL(s.opts.Hostname, acct.Handle.String(), secret)}
 }
 
 // ConfirmTOTP puts the authenticator app that BeginTOTP has begun into force, once it shows the right code, and returns new recovery codes, which

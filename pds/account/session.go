@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"errors"
+	"slices"
 	"time"
 
 	"perch/pds/store"
@@ -145,6 +146,27 @@ func earlier(a, b time.Time) time.Time {
 // is not there is no error.
 func (s *Service) EndSession(ctx context.Context, acct store.AccountID, id string) error {
 	return s.store.Update(ctx, func(tx *store.Tx) error { return tx.EndSessionChain(ctx, acct, id) })
+}
+
+// Sessions lists the sign-ins of apps with a password, the newest first, each by the session that goes on.
+func (s *Service) Sessions(ctx context.Context, acct store.AccountID) ([]store.Session, error) {
+	all, err := s.store.Sessions(ctx, acct)
+	now := s.now()
+	live := slices.DeleteFunc(all, func(ses store.Session) bool { return ses.NextID != "" || !now.Before(ses.ExpiresAt) })
+	slices.Reverse(live)
+	return live, err
+}
+
+// SignOutOthers signs the account out everywhere but in one browser: in the others, and in all apps.
+func (s *Service) SignOutOthers(ctx context.Context, device *Device, a *SignedIn) error {
+	return s.store.Update(ctx, func(tx *store.Tx) error {
+		if err := endSessions(ctx, tx, a.Account.ID); err != nil {
+			return err
+		}
+		return tx.PutDeviceAccount(ctx, store.DeviceAccount{
+			Device: device.ID, Account: a.Account.ID, SignedInAt: a.SignedInAt, ConfirmedAt: a.ConfirmedAt, Remembered: a.Remembered,
+		})
+	})
 }
 
 // SessionLive tells whether an access token's session is still there. It is asked for every request and answered from memory mostly.

@@ -38,18 +38,22 @@ var consentKinds = []struct{ kind, icon string }{
 }
 
 func newConsent(r *request, f *flow, a *account.SignedIn) consent {
+	return consent{Account: a, Others: f.Hint == "", Groups: r.groups(f.Request.Permissions)}
+}
+
+// groups puts permissions in order.
+func (r *request) groups(permissions []oauth.Permission) (groups []consentGroup) {
 	byKind := map[string][]consentItem{}
-	for _, p := range f.Request.Permissions {
+	for _, p := range permissions {
 		kind, item := r.describe(p)
 		byKind[kind] = append(byKind[kind], item)
 	}
-	c := consent{Account: a, Others: f.Hint == ""}
 	for _, k := range consentKinds {
 		if items := byKind[k.kind]; len(items) > 0 {
-			c.Groups = append(c.Groups, consentGroup{k.kind, k.icon, items})
+			groups = append(groups, consentGroup{k.kind, k.icon, items})
 		}
 	}
-	return c
+	return groups
 }
 
 // describe says in plain words what a permission lets an app do.

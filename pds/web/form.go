@@ -44,6 +44,15 @@ func (f *Form) Error(name string) string {
 
 func (f *Form) add(field, text string) { f.Errors = append(f.Errors, FieldError{field, text}) }
 
+// move gives the errors of a field to another one, on pages where a form has a field of the same kind under another name.
+func (f *Form) move(from, to string) {
+	for i := range f.Errors {
+		if f.Errors[i].Field == from {
+			f.Errors[i].Field = to
+		}
+	}
+}
+
 func (f *Form) ok() bool { return len(f.Errors) == 0 }
 
 // field is one field of a form as the template "field" shows it.
@@ -115,6 +124,11 @@ func (r *request) refusal(f *Form, err error) bool {
 			return true
 		}
 	}
+	var refused *Refused
+	if errors.As(err, &refused) {
+		f.add("", r.t("error.refused", "reason", refused.Message))
+		return true
+	}
 	return false
 }
 
@@ -137,4 +151,13 @@ var refusals = []struct {
 	{account.ErrExpiredCode, "code", "code-expired", nil},
 	{account.ErrFactorInvalid, "code", "factor", nil},
 	{account.ErrFactorLocked, "code", "factor-locked", nil},
+	{account.ErrCodeRequired, "code", "code-missing", nil},
+	{account.ErrOtherEmail, "", "email-other", nil},
+	{account.ErrInvalidName, "name", "name", nil},
+	{store.ErrHeld, "", "moving", nil},
+	{store.ErrInactive, "", "inactive", nil},
+	{ErrNoEmail, "", "no-email", nil},
+	{ErrDirectory, "", "directory", nil},
+	{ErrBusy, "", "busy", nil},
+	{ErrProfile, "", "profile", nil},
 }

@@ -2,6 +2,3 @@ package web
 
 // home is what a person sees who opens the server's address in a browser.
 func (s *Site) home(r *request) error { return r.render("home", nil) }
-
-// overview is the first page of an account.
-func (s *Site) overview(r *request) error { return r.render("overview", nil) }

@@ -13,7 +13,9 @@ import (
 var placeholder = regexp.MustCompile(`\{[a-z]+\}`)
 
 // Keys that are put together of a part that varies.
-var keyFamilies = []string{"error.", "problem.", "flash.", "nav.", "format.", "scope.", "collection.", "consent.kind-"}
+var keyFamilies = []string{
+	"error.", "problem.", "flash.", "nav.", "format.", "scope.", "collection.", "consent.kind-", "todo.", "handle.state-", "keys.holder-", "keys-code.",
+}
 
 func TestEveryLanguageHasEveryText(t *testing.T) {
 	english := languages()[fallbackLanguage]

@@ -59,6 +59,7 @@ func (r *request) problemID(p *pageProblem) string {
 // problemOf finds the page for an error.
 func problemOf(err error) *pageProblem {
 	var p *pageProblem
+	var refused *Refused
 	switch {
 	case errors.As(err, &p):
 		return p
@@ -66,8 +67,12 @@ func problemOf(err error) *pageProblem {
 		return problem(http.StatusForbidden, "takendown")
 	case errors.Is(err, store.ErrNotFound):
 		return problem(http.StatusNotFound, "missing")
-	case errors.Is(err, store.ErrDiskFull), errors.Is(err, store.ErrClosed):
+	case errors.Is(err, store.ErrDiskFull), errors.Is(err, store.ErrClosed), errors.Is(err, ErrBusy):
 		return problem(http.StatusServiceUnavailable, "busy")
+	case errors.Is(err, ErrDirectory):
+		return problem(http.StatusServiceUnavailable, "directory")
+	case errors.As(err, &refused):
+		return problem(http.StatusBadRequest, "refused", "reason", refused.Message)
 	}
 	return &pageProblem{status: http.StatusInternalServerError, name: "unexpected", cause: err}
 }

@@ -41,6 +41,7 @@ type rule func(*request) (bool, error)
 
 // page registers a handler for a verb and path, as http.ServeMux has them.
 func (s *Site) page(pattern string, h handler, rules ...rule) {
+	s.patterns = append(s.patterns, pattern)
 	s.mux.HandleFunc(pattern, func(w http.ResponseWriter, hr *http.Request) { s.serve(w, hr, h, rules) })
 }
 
@@ -122,11 +123,14 @@ func sudo(r *request) (bool, error) {
 	if ok, err := signedIn(r); !ok {
 		return false, err
 	}
-	if r.site.opts.Now().Sub(r.current().ConfirmedAt) < sudoAge {
+	if r.confirmed() {
 		return true, nil
 	}
 	return false, r.redirect(withNext("/account/confirm", r.here()))
 }
+
+// confirmed tells whether the password was given a moment ago.
+func (r *request) confirmed() bool { return r.site.opts.Now().Sub(r.current().ConfirmedAt) < sudoAge }
 
 // here is the page to come back to: this one, or the one with the form that was sent here.
 func (r *request) here() string {

@@ -1,6 +1,9 @@
 package web
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // routes is the one list of pages. Rules are asked in their order: what costs us something comes after what keeps strangers out.
 func (s *Site) routes() {
@@ -29,6 +32,8 @@ func (s *Site) routes() {
 	s.page("POST "+authorizePath, s.decide, limit("decide", 100, 5*time.Minute))
 	s.page("POST "+authorizePath+"/reactivate", s.reactivate, limit("reactivate", 30, time.Hour))
 
+	s.accountRoutes()
+
 	s.page("/", s.missing)
 }
 
@@ -38,9 +43,22 @@ type navItem struct {
 	Here            bool
 }
 
+const invitesPath = "/account/invites"
+
 // accountPages is the menu, in its order.
 var accountPages = []navItem{
 	{Path: "/account", Key: "nav.overview", Icon: "home"},
+	{Path: "/account/profile", Key: "nav.profile", Icon: "account"},
+	{Path: "/account/handle", Key: "nav.handle", Icon: "at"},
+	{Path: "/account/email", Key: "nav.email", Icon: "mail"},
+	{Path: "/account/security", Key: "nav.security", Icon: "shield"},
+	{Path: "/account/apps", Key: "nav.apps", Icon: "app"},
+	{Path: "/account/app-passwords", Key: "nav.app-passwords", Icon: "lock"},
+	{Path: "/account/devices", Key: "nav.devices", Icon: "device"},
+	{Path: invitesPath, Key: "nav.invites", Icon: "plus"},
+	{Path: "/account/keys", Key: "nav.keys", Icon: "key"},
+	{Path: "/account/data", Key: "nav.data", Icon: "download"},
+	{Path: "/account/close", Key: "nav.close", Icon: "leave"},
 }
 
 // navigation is the menu for those who are signed in. The pages that lead there have none.
@@ -48,12 +66,15 @@ func (r *request) navigation() []navItem {
 	if r.current() == nil {
 		return nil
 	}
-	items := make([]navItem, len(accountPages))
+	var items []navItem
 	found := false
-	for i, item := range accountPages {
-		item.Here = item.Path == r.URL.Path
+	for _, item := range accountPages {
+		if item.Path == invitesPath && !r.site.opts.InviteRequired {
+			continue
+		}
+		item.Here = item.Path == r.URL.Path || item.Path != "/account" && strings.HasPrefix(r.URL.Path, item.Path+"/")
 		found = found || item.Here
-		items[i] = item
+		items = append(items, item)
 	}
 	if !found {
 		return nil

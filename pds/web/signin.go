@@ -34,14 +34,8 @@ func (s *Site) signIn(r *request) error {
 
 // checkPassword adds to the form what is wrong with name or password, the same for every reason. Guesses at one account count together, however it is spelled.
 func (r *request) checkPassword(f *Form, identifier, password string) (account.Login, error) {
-	for _, l := range []Limit{
-		{Name: "com.atproto.server.createSession 30/5m0s", Points: 30, Window: 5 * time.Minute},
-		{Name: "com.atproto.server.createSession 300/24h0m0s", Points: 300, Window: 24 * time.Hour},
-	} { // the buckets of the method, so that nobody has two of them
-		l.Key, l.PerAddress = account.Identifier(identifier), true
-		if err := r.take(l); err != nil {
-			return account.Login{}, err
-		}
+	if err := r.takePassword(identifier); err != nil {
+		return account.Login{}, err
 	}
 	login, err := r.site.opts.Accounts.Authenticate(r.Context(), identifier, password)
 	if err == nil && login.AppPassword != "" {
@@ -52,6 +46,20 @@ func (r *request) checkPassword(f *Form, identifier, password string) (account.L
 		return account.Login{}, err
 	}
 	return login, nil
+}
+
+// takePassword counts a password that was entered.
+func (r *request) takePassword(identifier string) error {
+	for _, l := range []Limit{
+		{Name: "com.atproto.server.createSession 30/5m0s", Points: 30, Window: 5 * time.Minute},
+		{Name: "com.atproto.server.createSession 300/24h0m0s", Points: 300, Window: 24 * time.Hour},
+	} { // the buckets of the method, so that nobody has two of them
+		l.Key, l.PerAddress = account.Identifier(identifier), true
+		if err := r.take(l); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // again shows a form with its errors, or passes on what is no fault of the form.

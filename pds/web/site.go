@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,6 +26,8 @@ type Host interface {
 	SendSignInCode(ctx context.Context) account.SendCode
 	// Activate ends the deactivation of an account, if its DID names this server.
 	Activate(ctx context.Context, acct *store.Account) error
+
+	AccountHost
 }
 
 // Limit is how often something may be done. Limits of one Name and Key share what is left.
@@ -69,6 +72,8 @@ type Site struct {
 	assets  *assets
 	mux     *http.ServeMux
 	origins *http.CrossOriginProtection
+
+	patterns []string // of all pages
 }
 
 // New returns the pages. The error is about the brand.
@@ -95,6 +100,9 @@ func New(opts Options) (*Site, error) {
 func Paths() []string {
 	return []string{"/", "/account", "/account/*", authorizePath, authorizePath + "/*", assetPath + "*"}
 }
+
+// Patterns lists the pages, as http.ServeMux has them.
+func (s *Site) Patterns() []string { return slices.Clone(s.patterns) }
 
 // ServeHTTP implements http.Handler.
 func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }

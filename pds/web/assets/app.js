@@ -24,6 +24,16 @@ for (const button of all('[data-copy]')) {
   })
 }
 
+// A text can be kept as a file. It was on this page only, so it is not fetched again.
+for (const link of all('[data-save]')) {
+  link.addEventListener('click', () => {
+    link.href = URL.createObjectURL(new Blob([document.getElementById(link.dataset.save).textContent + '\n'], { type: 'text/plain' }))
+  })
+}
+
+// On a narrow screen the menu is a strip: the page that is open is in sight.
+document.querySelector('.side [aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'center' })
+
 // A form is sent once, and a password that was looked at is hidden again, so that browsers know it as one.
 for (const form of all('form')) {
   form.addEventListener('submit', (event) => {
