@@ -2,6 +2,7 @@ package pds
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -135,4 +136,34 @@ func TestHeldImportEndsWithTheSession(t *testing.T) {
 	if _, stats, err := n.srv.store.Head(t.Context(), alice.account().ID); err != nil || stats.Records != 2 {
 		t.Errorf("the repository was changed: %+v %v", stats, err)
 	}
+}
+
+// Who sends repositories slowly must not hold all places at which they are received.
+func TestSlowImportsLeaveRoomForOthers(t *testing.T) {
+	n := startNetwork(t, func(c *Config) { c.RateLimitsEnabled = true })
+	var people []*client
+	for i := range maxReceivingFrom + 2 {
+		c := n.signUp(t, fmt.Sprint("person", i))
+		c.post(deactivateNSID, map[string]any{}).ok()
+		people = append(people, c)
+	}
+	car := people[0].get("com.atproto.sync.getRepo", "did", people[0].did).body
+	var waiting []*held
+	for i := range maxReceivingFrom {
+		waiting = append(waiting, people[i].hold("com.atproto.repo.importRepo", "application/vnd.ipld.car", car))
+	}
+	last := people[maxReceivingFrom]
+	last.importCAR(car).fails(503, "NotEnoughResources")
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, n.url+"/xrpc/com.atproto.repo.importRepo", bytes.NewReader(car))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/vnd.ipld.car")
+	req.Header.Set("Authorization", "Bearer "+last.token)
+	req.Header.Set("X-Forwarded-For", "203.0.113.1")
+	last.send(req, "import from elsewhere").fails(400, "InvalidCommit") // which is another's
+	for _, h := range waiting {
+		h.release()
+	}
+	last.importCAR(car).fails(400, "InvalidCommit")
 }

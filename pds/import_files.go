@@ -24,6 +24,8 @@ const (
 	// maxImports is how many imports are verified and stored at a time; others wait. maxReceiving is how many are received.
 	maxImports   = 2
 	maxReceiving = 16
+	// maxReceivingFrom is how many of those may come from one address: whoever sends slowly holds a place for hours.
+	maxReceivingFrom = 4
 	// importLeftover is the age from which a file of nobody's is swept up.
 	importLeftover = time.Hour
 )
@@ -35,6 +37,7 @@ type imports struct {
 
 	mu   sync.Mutex
 	busy map[store.AccountID]bool // guarded by mu
+	from map[string]int           // guarded by mu; how many of those that strangers send come from an address
 }
 
 func newImports(dataDirectory string) (*imports, error) {
@@ -42,7 +45,7 @@ func newImports(dataDirectory string) (*imports, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the folder for imports: %w", err)
 	}
-	return &imports{dir: dir, gate: make(chan struct{}, maxImports), busy: make(map[store.AccountID]bool)}, clearImports(dir)
+	return &imports{dir: dir, gate: make(chan struct{}, maxImports), busy: make(map[store.AccountID]bool), from: make(map[string]int)}, clearImports(dir)
 }
 
 // clearImports removes at the start what no job goes on with: an earlier process was in the midst of it, and it may be large.
@@ -74,6 +77,23 @@ func (im *imports) enter(acct store.AccountID) (leave func(), err error) {
 		im.mu.Lock()
 		defer im.mu.Unlock()
 		delete(im.busy, acct)
+	}, nil
+}
+
+// enterFrom keeps an address to its share of what is received at a time.
+func (im *imports) enterFrom(address string) (leave func(), err error) {
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	if im.from[address] >= maxReceivingFrom {
+		return nil, xrpc.NewError(503, "NotEnoughResources", "Too many repositories are being imported from your address. Try again in a few minutes.")
+	}
+	im.from[address]++
+	return func() {
+		im.mu.Lock()
+		defer im.mu.Unlock()
+		if im.from[address]--; im.from[address] == 0 {
+			delete(im.from, address)
+		}
 	}, nil
 }
 

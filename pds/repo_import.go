@@ -50,6 +50,13 @@ func (s *Server) importRepo(w http.ResponseWriter, r *http.Request) error {
 	case acct.Active():
 		return store.ErrActive
 	}
+	if s.cfg.RateLimitsEnabled {
+		leave, err := s.imports.enterFrom(xrpc.ClientNetwork(ctx).String())
+		if err != nil {
+			return err
+		}
+		defer leave()
+	}
 	_, err := s.importFrom(ctx, acct, &stillAllowed{ctx, r.Body})
 	return err
 }
