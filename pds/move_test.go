@@ -300,6 +300,25 @@ func resigned(t *testing.T, car []byte, key repo.Signer, change func(c *repo.Com
 	return out.Bytes()
 }
 
+// manyPaths puts one record at n paths in the place of what a repository has.
+func manyPaths(t *testing.T, n int, body []byte) func(*repo.Commit, map[string][]byte) {
+	return func(commit *repo.Commit, blocks map[string][]byte) {
+		t.Helper()
+		clear(blocks)
+		tree, err := mst.Empty(), error(nil)
+		for i := range n {
+			if tree, _, err = tree.Put(nil, fmt.Sprintf("app.bsky.feed.post/%04d", i), repo.CIDOf(body)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		commit.Data = tree.Root()
+		blocks["record"] = body
+		for _, b := range tree.NewBlocks() {
+			blocks[b.CID.String()] = b.Data
+		}
+	}
+}
+
 func TestImportRefusals(t *testing.T) {
 	old := startNetwork(t, nil)
 	c := old.signUp(t, "alice")
@@ -347,6 +366,7 @@ func TestImportRefusals(t *testing.T) {
 			blocks["x"] = []byte{0xa0}
 		}), "InvalidTree"},
 		{"a float", resigned(t, car, key, oneRecord("app.bsky.feed.post/a", []byte{0xa1, 0x61, 'a', 0xfb, 0x3f, 0xf8, 0, 0, 0, 0, 0, 0})), "InvalidRecord"},
+		{"one large record at many paths", resigned(t, car, key, manyPaths(t, 40, append([]byte{0xa1, 0x61, 'a', 0x5a, 0, 0x0e, 0, 0}, make([]byte, 0x0e0000)...))), "InvalidTree"},
 		{"a bad path", resigned(t, car, key, oneRecord("nothing/a", []byte{0xa0})), "InvalidRecord"},
 	} {
 		t.Run(tt.what, func(t *testing.T) {
@@ -362,6 +382,7 @@ func TestImportRefusals(t *testing.T) {
 	if got := recordCIDs(t, there.exportCAR()); len(got) != 1 {
 		t.Errorf("records after another import: %v", got)
 	}
+	there.importCAR(resigned(t, car, key, manyPaths(t, 100, []byte{0xa0}))).ok()
 	app := there.post("com.atproto.server.createAppPassword", map[string]any{"name": "x"}).ok().str("password")
 	appToken := there.anonymous(t).post("com.atproto.server.createSession", map[string]any{"identifier": c.did, "password": app}).ok().str("accessJwt")
 	(&client{network: there.network, t: t, did: c.did, token: appToken}).importCAR(car).fails(400, "InvalidToken")
@@ -434,7 +455,7 @@ func TestImportIsFinishedLater(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	imported, err := there.srv.verifyImport(t.Context(), acct, archive)
+	imported, err := there.srv.verifyImport(t.Context(), acct, f, archive)
 	if err != nil {
 		t.Fatal(err)
 	}

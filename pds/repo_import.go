@@ -25,6 +25,11 @@ import (
 const (
 	importHeader = 64 << 10 // bytes of the header of a CAR: some hundred roots
 	importBlock  = 64 << 20 // bytes of a block that nobody needs, such as a picture; what is needed may have repo.MaxRecord
+
+	// A record that has many paths is one block of the file and as many rows here. All records together may have importUnfold times the bytes of the file,
+	// and importFree more.
+	importUnfold = 4
+	importFree   = 16 << 20
 )
 
 // jobFinishImport is the kind of jobs that bring an import to its end which the end of the process cut off.
@@ -136,7 +141,7 @@ func importLimits() repo.ArchiveLimits {
 // verifyWhole is verifyImport for an archive that may lack blocks which the account has here: the answer of another server to getRepo with `since`. They are added to
 // the file, which is whole then, and verified as if it had been so from the beginning.
 func (s *Server) verifyWhole(ctx context.Context, acct *store.Account, f *importFile, archive *repo.Archive) (repo.Head, *repo.Archive, error) {
-	imported, err := s.verifyImport(ctx, acct, archive)
+	imported, err := s.verifyImport(ctx, acct, f, archive)
 	if !errors.Is(err, repo.ErrMissingBlock) {
 		return imported, archive, err
 	}
@@ -147,7 +152,7 @@ func (s *Server) verifyWhole(ctx context.Context, acct *store.Account, f *import
 	if archive, err = repo.ReadArchive(io.NewSectionReader(f, 0, math.MaxInt64), f, f.spool, importLimits()); err != nil {
 		return imported, archive, err
 	}
-	imported, err = s.verifyImport(ctx, acct, archive)
+	imported, err = s.verifyImport(ctx, acct, f, archive)
 	return imported, archive, err
 }
 
@@ -172,7 +177,7 @@ func (s *Server) addBlocks(ctx context.Context, acct store.AccountID, f *importF
 }
 
 // verifyImport checks everything about an archive: whose it is, who signed it, that the tree is whole and in order, and every record.
-func (s *Server) verifyImport(ctx context.Context, acct *store.Account, archive *repo.Archive) (repo.Head, error) {
+func (s *Server) verifyImport(ctx context.Context, acct *store.Account, f *importFile, archive *repo.Archive) (repo.Head, error) {
 	head, err := archive.Head()
 	if err != nil {
 		return repo.Head{}, err
@@ -187,7 +192,17 @@ func (s *Server) verifyImport(ctx context.Context, acct *store.Account, archive 
 	if err := signedByAny(head.Commit, keys); err != nil {
 		return repo.Head{}, err
 	}
-	return head, archive.Records(head.Commit.Data, func(repo.ArchiveRecord) error { return ctx.Err() })
+	file, err := f.Stat()
+	if err != nil {
+		return repo.Head{}, err
+	}
+	room := importUnfold*file.Size() + importFree
+	return head, archive.Records(head.Commit.Data, func(r repo.ArchiveRecord) error {
+		if room -= int64(len(r.Body)); room < 0 {
+			return fmt.Errorf("%w: the same records stand at so many paths that they are more than %d times as large as the file", repo.ErrTree, importUnfold)
+		}
+		return ctx.Err()
+	})
 }
 
 func signedByAny(c repo.Commit, keys []string) error {
