@@ -114,7 +114,7 @@ func (s *Service) Deactivate(ctx context.Context, id store.AccountID, deleteAfte
 
 // DeactivateIn is Deactivate as part of a transaction of the caller's.
 func (s *Service) DeactivateIn(ctx context.Context, tx *store.Tx, id store.AccountID, deleteAfter time.Time, hook Hook) error {
-	before, err := tx.AccountByID(ctx, id)
+	before, err := tx.LiveAccount(ctx, id)
 	if err != nil {
 		return err
 	}

@@ -47,15 +47,16 @@ type Code struct {
 }
 
 // NewCode makes a code for an account, which takes the place of the one that it had for the purpose, and runs hook, which stores the mail that
-// carries it, in the same transaction. nil does nothing. The error is store.ErrNotFound when there is no such account any more.
+// carries it, in the same transaction. nil does nothing. The error is store.ErrDeleted when there is no such account any more.
 func (s *Service) NewCode(ctx context.Context, id store.AccountID, purpose Purpose, hook func(*store.Tx, *store.Account, Code) error) (Code, error) {
 	code, token := s.newCode(id, purpose)
-	err := s.change(ctx, id, func(tx *store.Tx) error { return tx.PutEmailToken(ctx, token) }, func(tx *store.Tx, a *store.Account) error {
-		if !a.DeletedAt.IsZero() {
-			return store.ErrNotFound
+	err := s.store.Update(ctx, func(tx *store.Tx) error {
+		a, err := tx.LiveAccount(ctx, id)
+		if err == nil {
+			err = tx.PutEmailToken(ctx, token)
 		}
-		if hook == nil {
-			return nil
+		if err != nil || hook == nil {
+			return err
 		}
 		return hook(tx, a, code)
 	})

@@ -11,7 +11,7 @@ import (
 )
 
 // Delete ends the account: handle, e-mail, password, sessions, app passwords, codes and preferences are gone when it returns. Repository and blobs
-// are the hook's to delete or to schedule. The error is store.ErrNotFound for an account that is deleted already.
+// are the hook's to delete or to schedule. The error is store.ErrDeleted for an account that is deleted already.
 func (s *Service) Delete(ctx context.Context, id store.AccountID, hook Hook) error {
 	return s.delete(ctx, id, func(*store.Tx, *store.Account) error { return nil }, hook)
 }
@@ -86,10 +86,7 @@ func stillExpired(a *store.Account, now time.Time) error {
 
 func (s *Service) delete(ctx context.Context, id store.AccountID, allow func(*store.Tx, *store.Account) error, hook Hook) error {
 	return s.change(ctx, id, func(tx *store.Tx) error {
-		a, err := tx.AccountByID(ctx, id)
-		if err == nil && !a.DeletedAt.IsZero() {
-			err = store.ErrNotFound
-		}
+		a, err := tx.LiveAccount(ctx, id)
 		if err == nil {
 			err = allow(tx, a)
 		}

@@ -87,7 +87,7 @@ func (s *Service) setEmail(ctx context.Context, id store.AccountID, raw string, 
 		return err
 	}
 	err = s.store.Update(ctx, func(tx *store.Tx) error {
-		a, err := tx.AccountByID(ctx, id)
+		a, err := tx.LiveAccount(ctx, id)
 		if err != nil {
 			return err
 		}
@@ -109,7 +109,7 @@ func (s *Service) setEmail(ctx context.Context, id store.AccountID, raw string, 
 // ErrExpiredCode.
 func (s *Service) ConfirmEmail(ctx context.Context, id store.AccountID, raw, code string) error {
 	return s.store.Update(ctx, func(tx *store.Tx) error {
-		a, err := tx.AccountByID(ctx, id)
+		a, err := tx.LiveAccount(ctx, id)
 		if err != nil {
 			return err
 		}

@@ -183,7 +183,7 @@ func (s *Service) SetEmailFactor(ctx context.Context, id store.AccountID, on boo
 
 // SetEmailFactorTx is SetEmailFactor inside the transaction of another change.
 func (s *Service) SetEmailFactorTx(ctx context.Context, tx *store.Tx, id store.AccountID, on bool) error {
-	acct, err := tx.AccountByID(ctx, id)
+	acct, err := tx.LiveAccount(ctx, id)
 	if err != nil {
 		return err
 	}

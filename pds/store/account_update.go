@@ -13,17 +13,23 @@ import (
 // ErrDeleted says that an account was deleted meanwhile. It is an ErrNotFound.
 var ErrDeleted = fmt.Errorf("account is deleted: %w", ErrNotFound)
 
-// updateAccount runs an UPDATE whose last parameter is the account's id, and forgets what is cached of the account. ErrNotFound when
-// there is no such account, ErrDeleted when it is deleted: a request that was under way then changes it no more, and tells the network nothing of it.
+// updateAccount runs an UPDATE whose last parameter is the account's id, and forgets what is cached of the account. The error is ErrDeleted
+// when it is deleted: a request that was under way then changes it no more, and tells the network nothing of it.
 func (tx *Tx) updateAccount(ctx context.Context, id AccountID, query string, args ...any) error {
-	old, err := tx.AccountByID(ctx, id)
+	old, err := tx.LiveAccount(ctx, id)
 	if err != nil {
 		return err
 	}
-	if !old.DeletedAt.IsZero() {
-		return fmt.Errorf("account %d: %w", id, ErrDeleted)
-	}
 	return tx.writeAccount(ctx, old, query, args...)
+}
+
+// LiveAccount is AccountByID for the id of an account that was there a moment ago. The error is ErrDeleted when it was deleted since, whether or not its row is left.
+func (tx *Tx) LiveAccount(ctx context.Context, id AccountID) (*Account, error) {
+	a, err := tx.AccountByID(ctx, id)
+	if errors.Is(err, ErrNotFound) || err == nil && !a.DeletedAt.IsZero() {
+		return nil, fmt.Errorf("account %d: %w", id, ErrDeleted)
+	}
+	return a, err
 }
 
 func (tx *Tx) writeAccount(ctx context.Context, old *Account, query string, args ...any) error {
