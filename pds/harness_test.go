@@ -250,6 +250,13 @@ func (a *answer) ok() object {
 	return out
 }
 
+// errorName is the name of the error in JSON, "" when there is none.
+func (a *answer) errorName() string {
+	var e struct{ Error string }
+	_ = json.Unmarshal(a.body, &e)
+	return e.Error
+}
+
 // fails expects an error of the given status and name.
 func (a *answer) fails(status int, name string) {
 	a.t.Helper()
