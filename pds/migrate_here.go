@@ -249,21 +249,19 @@ func (h migrationHere) PutPreferences(ctx context.Context, id store.AccountID, l
 	return h.accounts.PutPreferences(ctx, id, prefs, true)
 }
 
-func (h migrationHere) Credentials(ctx context.Context, id store.AccountID) (map[string]any, error) {
+func (h migrationHere) Credentials(ctx context.Context, id store.AccountID) (migrate.Recommended, error) {
 	acct, err := h.movable(ctx, id)
 	if err != nil {
-		return nil, err
+		return migrate.Recommended{}, err
 	}
 	c, err := h.credentialsOf(ctx, acct)
 	if err != nil {
-		return nil, err
+		return migrate.Recommended{}, err
 	}
-	out := map[string]any{"alsoKnownAs": c.AlsoKnownAs, "verificationMethods": c.VerificationMethods, "services": c.Services}
-	if c.RotationKeys != nil {
-		out["rotationKeys"] = c.RotationKeys
-	}
-	return out, nil
+	return migrate.Recommended(*c), nil
 }
+
+func (h migrationHere) RotationKeys() ([]string, error) { return h.serverRotationKeys() }
 
 func (h migrationHere) CheckOperation(ctx context.Context, id store.AccountID, op *plc.Operation) error {
 	acct, err := h.movable(ctx, id)

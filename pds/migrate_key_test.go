@@ -159,5 +159,6 @@ func TestMigrateAsksForACodeInPlaceOfTheKey(t *testing.T) {
 	if err := m.confirm(); err != nil {
 		t.Fatal(err)
 	}
+	m.notes = 1 // that the owner's key stays
 	m.wantMoved()
 }

@@ -98,7 +98,7 @@ func (h migrationHere) Plan(ctx context.Context, did syntax.DID, handle syntax.H
 		return plc.Operation{}, false, err
 	}
 	next, err := plc.Update(last, func(op *plc.Operation) {
-		op.RotationKeys = withOwnersKeys(op.RotationKeys, withoutKeys(to.RotationKeys, own), own)
+		op.RotationKeys = ownersFirst(op.RotationKeys, withoutKeys(to.RotationKeys, own), own)
 		op.SetHandle(handle)
 		op.SetPDS(to.Services[plc.PDSServiceName].Endpoint)
 		op.SetSigningKey(to.VerificationMethods[plc.SigningKeyName])
@@ -111,6 +111,13 @@ func (h migrationHere) Plan(ctx context.Context, did syntax.DID, handle syntax.H
 		err = plc.Check(signed)
 	}
 	return next, slices.Contains(last.RotationKeys, own[len(own)-1]), err
+}
+
+// ownersFirst returns the rotation keys that are the owner's, in the order that they have, and after them what the new host wants: whatever it recommends, it
+// does not get above its new account's owner.
+func ownersFirst(had, wanted, operators []string) []string {
+	owners := slices.DeleteFunc(slices.Clone(had), func(k string) bool { return slices.Contains(operators, k) })
+	return append(owners, slices.DeleteFunc(slices.Clone(wanted), func(k string) bool { return slices.Contains(owners, k) })...)
 }
 
 // withoutKeys leaves out keys that the new host recommends only because the DID has them, unless it has no others.

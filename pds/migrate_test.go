@@ -604,6 +604,7 @@ func TestMigrateKeepsTheOwnersRotationKey(t *testing.T) {
 	if err := m.confirm(); err != nil {
 		t.Fatal(err)
 	}
+	m.notes = 1 // the old host recommends the key, too
 	m.wantMoved()
 	last, err := m.to.srv.plc.Last(t.Context(), syntax.DID(m.old.did))
 	if err != nil || len(last.RotationKeys) != 2 || last.RotationKeys[0] != owner {

@@ -187,25 +187,27 @@ func (s *Server) migrateOut(ctx context.Context, id syntax.AtIdentifier, in *Mig
 	})
 }
 
-// migratingDID finds the account of a move. Its handle may resolve nowhere for a while, so what the moves themselves know counts first.
+// migratingDID finds the account of a move. Its handle may resolve nowhere for a while, so what moves under way know of it counts first. Of a move that has ended
+// it counts last: the handle may be somebody else's by now.
 func (s *Server) migratingDID(ctx context.Context, id syntax.AtIdentifier) (syntax.DID, error) {
 	if id.IsDID() {
 		return id.AsDID()
 	}
-	all, err := s.migrations.All(ctx)
-	if err != nil {
-		return "", err
-	}
-	for _, st := range all {
-		if st.Handle.String() == id.String() || st.OldHandle == id.String() {
-			return st.DID, nil
-		}
+	if did, err := s.migrations.Find(ctx, id.String(), false); !errors.Is(err, store.ErrNotFound) {
+		return did, err
 	}
 	handle, err := id.AsHandle()
 	if err != nil {
 		return "", err
 	}
-	return s.identity.ResolveHandle(ctx, handle)
+	did, resolveErr := s.identity.ResolveHandle(ctx, handle)
+	if resolveErr == nil {
+		return did, nil
+	}
+	if did, err = s.migrations.Find(ctx, id.String(), true); err != nil {
+		return "", resolveErr
+	}
+	return did, nil
 }
 
 // migrateError gives refusals their form on the wire.

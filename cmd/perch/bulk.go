@@ -132,6 +132,11 @@ func (p *program) newBulk(ctx context.Context, c *cli.Command) (*bulk, error) {
 	if b.results == "" {
 		b.results = strings.TrimSuffix(name, filepath.Ext(name)) + ".results.csv"
 	}
+	if list, err := f.Stat(); err != nil {
+		return nil, err
+	} else if there, err := os.Stat(b.results); err == nil && os.SameFile(list, there) {
+		return nil, usagef("--results: %s is the list itself", b.results)
+	}
 	if b.key, err = rotationKey(p.prompter(), c); err != nil {
 		return nil, err
 	}

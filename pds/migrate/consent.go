@@ -84,16 +84,19 @@ func (m *Manager) Returned(ctx context.Context, q url.Values) (syntax.DID, error
 	if err != nil {
 		return "", store.ErrNotFound
 	}
+	// Anybody may call this. A move is not stopped for it before it is known that it waits for this very answer.
+	if mv, err := m.load(ctx, did); err != nil {
+		return "", err
+	} else if p := mv.tokens.Pending; p == nil || !p.Is(q.Get("state")) {
+		return "", store.ErrNotFound
+	}
 	var refused error
 	_, err = m.command(ctx, did, func(ctx context.Context, mv *move) error {
 		p := mv.tokens.Pending
-		if p == nil {
+		if p == nil || !p.Is(q.Get("state")) { // another answer was quicker, or another sign-in has begun
 			return store.ErrNotFound
 		}
 		session, err := m.opts.OAuth.Finish(ctx, p, q, did.String())
-		if errors.Is(err, oauthclient.ErrAnswer) && q.Get("state") != p.State {
-			return err // a stranger's, which must not disturb the one that is on its way
-		}
 		mv.tokens.Pending = nil // it is good for one answer
 		if err != nil {
 			refused, mv.Error = err, err.Error()

@@ -11,6 +11,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"perch/pds/oauthclient"
 )
@@ -20,6 +22,10 @@ const (
 	answerTime   = time.Minute
 	stallTime    = time.Minute // without a byte of a body
 	maxErrorBody = 64 << 10
+	maxErrorName = 80  // bytes
+	maxErrorText = 300 // bytes
+	maxToken     = 16 << 10
+	commandTime  = 2 * time.Minute // for one request of a command: its owner waits, and all other commands about the account
 )
 
 // HostError is a refusal by the other host.
@@ -46,6 +52,14 @@ type tokens struct {
 
 	OAuth   *oauthclient.Session `json:"oauth,omitempty"`   // in place of those
 	Pending *oauthclient.Pending `json:"pending,omitempty"` // a browser is on its way
+}
+
+// given are the tokens that a host has answered, and nothing else that it may have put there.
+func (t tokens) given() (tokens, error) {
+	if t.Access == "" || t.Refresh == "" || len(t.Access)+len(t.Refresh) > maxToken {
+		return tokens{}, errors.New("the other host gives a session without tokens that could be used")
+	}
+	return tokens{Access: t.Access, Refresh: t.Refresh}, nil
 }
 
 // inside tells whether there is a session.
@@ -117,7 +131,7 @@ func (h *host) json(ctx context.Context, c call, out any) error {
 // and renews the session when it has expired.
 func (h *host) do(ctx context.Context, c call, read func(*http.Response) error) error {
 	renewed, nonce := false, false
-	for try := 0; ; {
+	for try, waits := 0, 0; ; {
 		used := h.session.get()
 		err := h.try(ctx, c, used, read)
 		var refused *HostError
@@ -137,11 +151,15 @@ func (h *host) do(ctx context.Context, c call, read func(*http.Response) error) 
 			continue
 		case errors.As(err, &refused) && refused.final():
 			return err
-		case errors.Is(err, errWait), errors.Is(err, errOurs), c.once && !errors.As(err, &refused):
+		case errors.Is(err, ErrBusy), errors.Is(err, errOurs), c.once && !errors.As(err, &refused):
 			return err
 		}
-		// Waiting because the host asks for it is no failure; the pacer does it.
-		if refused == nil || refused.Status != 429 {
+		// Waiting because the host asks for it is no failure; the pacer does it. But who waits for the answer to a command does not wait again and again.
+		if refused != nil && refused.Status == http.StatusTooManyRequests {
+			if waits++; h.patience > 0 && waits >= commandWaits {
+				return fmt.Errorf("%w: %w", ErrBusy, err)
+			}
+		} else {
 			if try++; try >= h.tries {
 				return err
 			}
@@ -175,6 +193,10 @@ func (h *host) try(ctx context.Context, c call, t tokens, read func(*http.Respon
 	defer cancel(nil)
 	watch := time.AfterFunc(answerTime, func() { cancel(fmt.Errorf("the %s host is silent", h.side)) })
 	defer watch.Stop()
+	if h.patience > 0 {
+		late := time.AfterFunc(commandTime, func() { cancel(fmt.Errorf("the %s host does not come to an end", h.side)) })
+		defer late.Stop()
+	}
 	req, err := h.request(ctx, c, t)
 	if err == nil && c.send != nil {
 		err = c.send.attach(req, watch)
@@ -293,8 +315,21 @@ func (h *host) refusal(method string, resp *http.Response) error {
 	if resp.Request.URL.Path != methodPath(method) { // where a redirect led is perhaps no PDS
 		e.Vague = true
 	}
-	e.Name, e.Message = said.Error, said.Message
+	e.Name, e.Message = clip(said.Error, maxErrorName), clip(said.Message, maxErrorText)
 	return e
+}
+
+// clip keeps what another host has said short, and fit to be shown: it is stored with the move, once for each blob that is refused.
+func clip(s string, most int) string {
+	if len(s) > most {
+		s = s[:most] + "..."
+	}
+	return strings.Map(func(c rune) rune {
+		if !unicode.IsGraphic(c) || c == utf8.RuneError {
+			return ' '
+		}
+		return c
+	}, s)
 }
 
 // renew refreshes the session, once for all requests that found it expired.
@@ -313,9 +348,8 @@ func (h *host) renew(ctx context.Context, used tokens) error {
 	if errors.As(err, &refused) && refused.final() {
 		return fmt.Errorf("%w: %w", errSignIn, err)
 	}
-	next = tokens{Access: next.Access, Refresh: next.Refresh} // and nothing else that the host may have put there
-	if err == nil && (next.Access == "" || next.Refresh == "") {
-		err = errors.New("the old host renews the session without a token")
+	if err == nil {
+		next, err = next.given()
 	}
 	if err != nil {
 		return err

@@ -13,7 +13,7 @@ func (m *Manager) ConfirmWithKey(ctx context.Context, did syntax.DID, rotationKe
 	if m.goesOut(ctx, did) {
 		return m.confirmOutWithKey(ctx, did, rotationKey)
 	}
-	return m.signed(ctx, did, true, func(ctx context.Context, mv *move, _ *host, in map[string]any) (op plc.Operation, err error) {
+	return m.signed(ctx, did, true, func(ctx context.Context, mv *move, _ *host, want Recommended) (op plc.Operation, err error) {
 		last, err := m.opts.Here.LastOperation(ctx, mv.DID)
 		if err != nil {
 			return op, err
@@ -23,10 +23,8 @@ func (m *Manager) ConfirmWithKey(ctx context.Context, did syntax.DID, rotationKe
 			return op, err
 		}
 		next, err := plc.Update(last, func(op *plc.Operation) {
-			op.RotationKeys, _ = in["rotationKeys"].([]string)
-			op.AlsoKnownAs, _ = in["alsoKnownAs"].([]string)
-			op.VerificationMethods, _ = in["verificationMethods"].(map[string]string)
-			op.Services, _ = in["services"].(map[string]plc.Service)
+			op.RotationKeys, op.AlsoKnownAs = want.RotationKeys, want.AlsoKnownAs
+			op.VerificationMethods, op.Services = want.VerificationMethods, want.Services
 		})
 		if err != nil {
 			return op, err

@@ -31,12 +31,17 @@ type LeavingBlob struct {
 	Size int64
 }
 
-// Recommended are what a DID shall name when its account lives at the new host, as that one says.
+// Recommended are what a DID shall name when its account lives at a host, as that one says.
 type Recommended struct {
 	RotationKeys        []string               `json:"rotationKeys"`
 	AlsoKnownAs         []string               `json:"alsoKnownAs"`
 	VerificationMethods map[string]string      `json:"verificationMethods"`
 	Services            map[string]plc.Service `json:"services"`
+}
+
+// document is what a did:web's document should name.
+func (r Recommended) document() map[string]any {
+	return map[string]any{"alsoKnownAs": r.AlsoKnownAs, "verificationMethods": r.VerificationMethods, "services": r.Services}
 }
 
 // Leaving is this server as the host that an account leaves.

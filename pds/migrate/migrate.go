@@ -34,8 +34,6 @@ var (
 	ErrFull = errors.New("too many accounts are moving here now")
 	// ErrChanged: the DID has been changed, so that the move can only go forward.
 	ErrChanged = errors.New("the DID has been changed, so the move can only go forward")
-	// ErrBusy: the other host wants more time than somebody who waits for the answer has.
-	ErrBusy = errWait
 	// ErrSignIn: the session at the other host has ended.
 	ErrSignIn = errSignIn
 	// ErrEmail: an address for here has to be given.
@@ -95,7 +93,9 @@ type Here interface {
 	Preferences(ctx context.Context, acct store.AccountID) ([]byte, error)
 	PutPreferences(ctx context.Context, acct store.AccountID, prefs []byte) error
 	// Credentials are what the DID should name, as getRecommendedDidCredentials answers.
-	Credentials(ctx context.Context, acct store.AccountID) (map[string]any, error)
+	Credentials(ctx context.Context, acct store.AccountID) (Recommended, error)
+	// RotationKeys are those that this server puts into every DID, highest authority first.
+	RotationKeys() ([]string, error)
 	// CheckOperation tells whether the account can live here with the operation.
 	CheckOperation(ctx context.Context, acct store.AccountID, op *plc.Operation) error
 	LastOperation(ctx context.Context, did syntax.DID) (plc.Operation, error)
@@ -274,7 +274,8 @@ func (m *Manager) run(ctx context.Context, did syntax.DID, r *runner) {
 		}
 		if err == nil {
 			state := mv.State
-			if err = sleep(ctx, time.Until(mv.RetryAt)); err == nil {
+			// The clock may have been wrong when the time was set.
+			if err = sleep(ctx, min(time.Until(mv.RetryAt), m.opts.StepRetry.Max)); err == nil {
 				err = m.oneStep(ctx, mv, r)
 			}
 			if err == nil && state == StateDocument && mv.State == state { // without a place at the gate

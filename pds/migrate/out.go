@@ -176,6 +176,9 @@ func (m *Manager) createThere(ctx context.Context, mv *move, h *host, service st
 		account["inviteCode"] = in.Invite
 	}
 	err = h.json(ctx, call{method: createAccountMethod, post: true, input: account, bearer: token, once: true}, &out)
+	if err == nil {
+		out.tokens, err = out.tokens.given()
+	}
 	mv.Made = err == nil || before
 	if err != nil {
 		if out.Handle, err = m.findThere(ctx, mv, h, in.NewPassword, err); err != nil {
@@ -196,7 +199,7 @@ func (m *Manager) createThere(ctx context.Context, mv *move, h *host, service st
 
 // findThere signs in to the account that may be at the new host although it did not say that it made it. If it is not, the refusal is the error.
 func (m *Manager) findThere(ctx context.Context, mv *move, h *host, password string, refusal error) (syntax.Handle, error) {
-	if errors.Is(refusal, errWait) {
+	if errors.Is(refusal, ErrBusy) {
 		return "", refusal
 	}
 	there, needs, err := m.newSession(ctx, mv, h, password, "")

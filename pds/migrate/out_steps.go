@@ -93,7 +93,7 @@ func (m *Manager) plan(ctx context.Context, mv *move) (*plc.Operation, error) {
 		return nil, errors.New("the new host does not say what the DID should name")
 	}
 	mv.Endpoint, mv.Key, mv.Handle = strings.TrimSuffix(endpoint, "/"), key, handle
-	mv.Document = map[string]any{"alsoKnownAs": to.AlsoKnownAs, "verificationMethods": to.VerificationMethods, "services": to.Services}
+	mv.Document = to.document()
 	if mv.DID.Method() != "plc" {
 		return nil, nil
 	}
@@ -214,7 +214,8 @@ func (m *Manager) activateThere(ctx context.Context, mv *move, h *host) error {
 		return err
 	}
 	if !*st.Activated {
-		if err := h.json(ctx, call{method: "com.atproto.server.activateAccount", post: true, token: accessToken}, nil); err != nil {
+		// Once: if the answer is lost, the account may be active already, and must not be announced anew. The step looks again.
+		if err := h.json(ctx, call{method: "com.atproto.server.activateAccount", post: true, token: accessToken, once: true}, nil); err != nil {
 			return err
 		}
 		if st, err = m.statusThere(ctx, h); err != nil {

@@ -30,11 +30,11 @@ func newPacer(now func() time.Time) *pacer {
 	return &pacer{now: now, slots: make(chan struct{}, hostParallel), until: make(map[string]time.Time)}
 }
 
-// errWait says that the host wants more time than somebody who waits for the answer has.
-var errWait = errors.New("the other host takes no more requests of this kind for now")
+// ErrBusy says that the other host wants more time than somebody who waits for the answer has.
+var ErrBusy = errors.New("the other host takes no more requests of this kind for now")
 
 // enter waits for the end of a pause and for a slot. leave must be called when the answer has been read. With a patience above 0 it waits no longer than that
-// for a pause to end, and returns errWait.
+// for a pause to end, and returns ErrBusy.
 func (p *pacer) enter(ctx context.Context, method string, patience time.Duration) (leave func(), err error) {
 	for {
 		p.mu.Lock()
@@ -44,7 +44,7 @@ func (p *pacer) enter(ctx context.Context, method string, patience time.Duration
 			break
 		}
 		if patience > 0 && wait > patience {
-			return nil, fmt.Errorf("%w: %s again in %s", errWait, method, wait.Round(time.Second))
+			return nil, fmt.Errorf("%w: %s again in %s", ErrBusy, method, wait.Round(time.Second))
 		}
 		if err := sleep(ctx, wait); err != nil {
 			return nil, err

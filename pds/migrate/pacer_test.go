@@ -39,7 +39,7 @@ func TestPacerKeepsToWhatTheHostAllows(t *testing.T) {
 		if got := max(p.until["a"].Sub(now), 0); got != tt.want {
 			t.Errorf("%s: waits %v, want %v", tt.what, got, tt.want)
 		}
-		if _, err := p.enter(t.Context(), "a", time.Second); errors.Is(err, errWait) != (tt.want > time.Second) {
+		if _, err := p.enter(t.Context(), "a", time.Second); errors.Is(err, ErrBusy) != (tt.want > time.Second) {
 			t.Errorf("%s: %v", tt.what, err)
 		}
 		if leave, err := p.enter(t.Context(), "b", time.Second); err != nil {

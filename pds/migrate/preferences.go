@@ -1,6 +1,7 @@
 package migrate
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -38,6 +39,9 @@ func (m *Manager) fetchPreferences(ctx context.Context, mv *move, h *host) error
 		mv.note("The old host keeps no preferences.")
 		return nil
 	}
+	if mv.tokens.OAuth != nil && hidesBirthDate(old) {
+		mv.note("The old host does not give the date of birth to somebody who has signed in in a browser, so it is not here. Enter it anew in an app that asks for it.")
+	}
 	if same, err := m.samePreferences(ctx, mv, old); same || err != nil {
 		return err
 	}
@@ -49,6 +53,11 @@ func (m *Manager) fetchPreferences(ctx context.Context, mv *move, h *host) error
 		err = errors.New("the preferences here are not those of the old host")
 	}
 	return err
+}
+
+// hidesBirthDate tells of preferences that say how old somebody is, but not from what the host knows it.
+func hidesBirthDate(list []byte) bool {
+	return bytes.Contains(list, []byte("#declaredAgePref")) && !bytes.Contains(list, []byte("#personalDetailsPref"))
 }
 
 func (m *Manager) samePreferences(ctx context.Context, mv *move, old json.RawMessage) (bool, error) {

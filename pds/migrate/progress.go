@@ -25,7 +25,7 @@ func trouble(state State, err error) string {
 		return TroubleDown
 	case errors.Is(err, store.ErrDiskFull):
 		return TroubleHere
-	case errors.Is(err, errWait), errors.As(err, &refused) && refused.Status == 429:
+	case errors.Is(err, ErrBusy), errors.As(err, &refused) && refused.Status == 429:
 		return TroubleBusy
 	case errors.As(err, &refused) && refused.final():
 		return TroubleRefused

@@ -113,15 +113,20 @@ func (m *Manager) pushBlobs(ctx context.Context, mv *move, h *host, r *runner) e
 	}
 	r.blobs.n.Store(st.ImportedBlobs)
 	t := &transfer{carry: func(ctx context.Context, c cid.Cid) (string, error) { return m.pushBlob(ctx, mv, h, c, r) }}
-	err = m.missingThere(ctx, h, func(page []cid.Cid) error { return t.page(ctx, page) })
+	err = m.missingThere(ctx, mv, h, func(page []cid.Cid) error { return t.page(ctx, page) })
 	if err != nil {
 		return err
 	}
 	return t.settle(mv)
 }
 
-// missingThere lists the blobs that the new host misses, page by page.
-func (m *Manager) missingThere(ctx context.Context, h *host, yield func([]cid.Cid) error) error {
+// missingThere lists the blobs that the new host misses, page by page. It cannot miss more than there are here.
+func (m *Manager) missingThere(ctx context.Context, mv *move, h *host, yield func([]cid.Cid) error) error {
+	facts, err := m.opts.Here.Facts(ctx, mv.Account)
+	if err != nil {
+		return err
+	}
+	left := facts.Blobs + blobPage // some may have come and gone since it got the records
 	for cursor := ""; ; {
 		q := url.Values{"limit": {strconv.Itoa(blobPage)}}
 		if cursor != "" {
@@ -140,6 +145,9 @@ func (m *Manager) missingThere(ctx context.Context, h *host, yield func([]cid.Ci
 			if page[i], err = cid.Decode(b.CID); err != nil {
 				return fmt.Errorf("listMissingBlobs: %q is not a CID", b.CID)
 			}
+		}
+		if left -= int64(len(page)); left < 0 {
+			return fmt.Errorf("the new host misses more blobs than the %d that the account has", facts.Blobs)
 		}
 		if err := yield(page); err != nil {
 			return err
@@ -295,7 +303,7 @@ func (m *Manager) otherRecords(mv *move, st *statusThere, records int64) error {
 // blobsThere sees that the new host misses no blob but those that are known as lost.
 func (m *Manager) blobsThere(ctx context.Context, mv *move, h *host, st *statusThere) (bool, error) {
 	missing := int64(0)
-	err := m.missingThere(ctx, h, func(page []cid.Cid) error {
+	err := m.missingThere(ctx, mv, h, func(page []cid.Cid) error {
 		for _, c := range page {
 			if !slices.ContainsFunc(mv.Lost, func(l Lost) bool { return l.CID == c.String() }) {
 				missing++

@@ -2,7 +2,11 @@ package migrate
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
@@ -120,7 +124,9 @@ func (m *Manager) status(ctx context.Context, mv *move) (*Status, error) {
 	st.Records, st.Blobs, st.BlobsHere, st.BlobBytes = facts.Records, facts.Blobs, facts.BlobsHere, facts.BlobBytes
 	st.SecondsLeft = m.left(r, st)
 	if st.Needs == NeedsDocument && !mv.Out {
-		st.Document, err = m.opts.Here.Credentials(ctx, mv.Account)
+		var want Recommended
+		want, err = m.opts.Here.Credentials(ctx, mv.Account)
+		st.Document = want.document()
 	}
 	return st, err
 }
@@ -145,6 +151,24 @@ func (mv *move) sending(st *Status, r *runner) {
 		st.BlobsThere = r.blobs.n.Load()
 		st.RepoBytes += r.blobBytes.n.Load()
 	}
+}
+
+// Find returns the DID of a move by a handle that the account has or had, or store.ErrNotFound. Moves that have ended count only if ended is true.
+func (m *Manager) Find(ctx context.Context, handle string, ended bool) (syntax.DID, error) {
+	rows, err := m.opts.Store.Migrations(ctx)
+	if err != nil {
+		return "", err
+	}
+	for _, row := range slices.Backward(rows) {
+		var mv move
+		if err := json.Unmarshal(row.Data, &mv); err != nil {
+			return "", fmt.Errorf("migration of %s: %w", row.DID, err)
+		}
+		if State(row.State).Ended() == ended && (strings.EqualFold(mv.Handle.String(), handle) || strings.EqualFold(mv.OldHandle, handle)) {
+			return row.DID, nil
+		}
+	}
+	return "", store.ErrNotFound
 }
 
 // All tells how all moves stand, the oldest first.

@@ -172,7 +172,7 @@ func (m *Manager) lastLook(ctx context.Context, mv *move, h *host) error {
 		return err
 	}
 	// The account here may have got another handle or key since the operation was signed, and the DID another operation.
-	if err := m.checkOperation(ctx, mv, mv.Operation, nil); errors.Is(err, ErrOperation) {
+	if err := m.checkOperation(ctx, mv, mv.Operation); errors.Is(err, ErrOperation) {
 		m.signAgain(mv, err)
 		return nil
 	} else if err != nil {

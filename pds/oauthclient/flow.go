@@ -100,6 +100,11 @@ func (c *Client) Finish(ctx context.Context, p *Pending, q url.Values, sub strin
 	return s, err
 }
 
+// Is tells whether a state is the one that this sign-in was begun with.
+func (p *Pending) Is(state string) bool {
+	return subtle.ConstantTimeCompare([]byte(state), []byte(p.State)) == 1
+}
+
 // code checks what a browser came back with.
 func (p *Pending) code(q url.Values) (string, error) {
 	for _, name := range []string{"state", "iss", "code", "error"} {
@@ -108,7 +113,7 @@ func (p *Pending) code(q url.Values) (string, error) {
 		}
 	}
 	switch {
-	case subtle.ConstantTimeCompare([]byte(q.Get("state")), []byte(p.State)) != 1:
+	case !p.Is(q.Get("state")):
 		return "", fmt.Errorf("%w: another state", ErrAnswer)
 	case q.Get("iss") != p.Server.Issuer:
 		return "", fmt.Errorf("%w: another issuer", ErrAnswer)

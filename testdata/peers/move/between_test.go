@@ -1,6 +1,8 @@
 package move
 
 import (
+	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -14,15 +16,15 @@ import (
 	"time"
 )
 
-// between stands before a server and spoils requests of others to it, by their method and how often it was called: NSIDs for a PDS, "POST" and "GET" for a
-// PLC directory.
+// between stands before a server and spoils requests of others to it, by their method, whom they are about and how often that was called: NSIDs and the DID that the
+// token names for a PDS, "POST" and "GET" and the path for a PLC directory.
 type between struct {
 	URL  string
 	next *httputil.ReverseProxy
 
 	mu   sync.Mutex
-	seen map[string]int                         // guarded by mu
-	rule func(method, path string, n int) fault // guarded by mu; nil: pass all on
+	seen map[[2]string]int                       // guarded by mu
+	rule func(method, about string, n int) fault // guarded by mu; nil: pass all on
 }
 
 // fault answers a request in place of the server.
@@ -30,22 +32,29 @@ type fault func(w http.ResponseWriter, r *http.Request, pass http.Handler)
 
 func standBetween(t *testing.T, target string) *between {
 	t.Helper()
-	u, err := url.Parse(target)
-	must(t, err)
-	b := &between{next: httputil.NewSingleHostReverseProxy(u), seen: map[string]int{}}
-	b.next.FlushInterval = -1
-	b.next.ErrorHandler = func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) } // a server that is down does not answer
+	b := &between{seen: map[[2]string]int{}}
+	b.lead(t, target)
 	s := httptest.NewServer(b)
 	t.Cleanup(s.Close)
 	b.URL = "http://localhost:" + s.URL[strings.LastIndexByte(s.URL, ':')+1:]
 	return b
 }
 
+// lead has requests passed on to a server.
+func (b *between) lead(t *testing.T, target string) {
+	t.Helper()
+	u, err := url.Parse(target)
+	must(t, err)
+	b.next = httputil.NewSingleHostReverseProxy(u)
+	b.next.FlushInterval = -1
+	b.next.ErrorHandler = func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) } // a server that is down does not answer
+}
+
 // set makes a rule, and counts anew.
-func (b *between) set(rule func(method, path string, n int) fault) {
+func (b *between) set(rule func(method, about string, n int) fault) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.rule, b.seen = rule, map[string]int{}
+	b.rule, b.seen = rule, map[[2]string]int{}
 }
 
 // at spoils the n-th request to a method.
@@ -60,14 +69,21 @@ func at(method string, n int, f fault) func(string, string, int) fault {
 
 func (b *between) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	method, xrpc := strings.CutPrefix(r.URL.Path, "/xrpc/")
-	if !xrpc {
-		method = r.Method
+	about := ""
+	if xrpc {
+		about = account(r)
+	} else {
+		method, about = r.Method, r.URL.Path
 	}
 	var f fault
 	b.mu.Lock()
-	b.seen[method]++
+	key := [2]string{method, about}
+	if !xrpc {
+		key[1] = ""
+	}
+	b.seen[key]++
 	if b.rule != nil {
-		f = b.rule(method, r.URL.Path, b.seen[method])
+		f = b.rule(method, about, b.seen[key])
 	}
 	b.mu.Unlock()
 	if f == nil {
@@ -75,6 +91,21 @@ func (b *between) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	f(w, r, b.next)
+}
+
+// account is the DID that a request's token names, "" without one.
+func account(r *http.Request) string {
+	parts := strings.Split(r.Header.Get("Authorization"), ".")
+	if len(parts) != 3 {
+		return ""
+	}
+	var claims struct{ Sub, Iss string }
+	text, _ := base64.RawURLEncoding.DecodeString(parts[1])
+	_ = json.Unmarshal(text, &claims)
+	if claims.Sub == "" {
+		return claims.Iss // of a service token
+	}
+	return claims.Sub
 }
 
 func record(r *http.Request, pass http.Handler) *httptest.ResponseRecorder {

@@ -157,7 +157,7 @@ func TestMoveByOAuth(t *testing.T) {
 	get(with(b.signIn(m.away(), m.did, "mover-password"), "iss", "https://evil.example.com"), http.StatusBadRequest)
 	// The right answer, which no wrong one before disturbs, counts once.
 	back := b.signIn(m.away(), m.did, "mover-password")
-	get(with(back, "state", "x."+m.did), http.StatusBadRequest)
+	get(with(back, "state", "x."+m.did), http.StatusNotFound)
 	get(with(back, "state", ""), http.StatusNotFound)
 	get(back, http.StatusOK)
 	get(back, http.StatusNotFound)

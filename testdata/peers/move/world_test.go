@@ -33,6 +33,7 @@ import (
 // world is an old host, a Perch that fetches accounts from it, and a PLC directory, with something between all of them that can spoil requests.
 type world struct {
 	t         *testing.T
+	dir       string
 	bin       string
 	mail      *mailbox.Mailbox
 	directory string   // the PLC directory itself
@@ -51,6 +52,15 @@ type host struct {
 
 func newWorld(t *testing.T, oldKind string) *world {
 	t.Helper()
+	w := emptyWorld(t)
+	w.old = w.open(oldKind, filepath.Join(w.dir, "old"), w.directory, 1)
+	w.here = w.open("perch", filepath.Join(w.dir, "here"), w.toPLC.URL, 2)
+	return w
+}
+
+// emptyWorld has no host yet.
+func emptyWorld(t *testing.T) *world {
+	t.Helper()
 	if testing.Short() {
 		t.Skip("starts several servers")
 	}
@@ -62,14 +72,12 @@ func newWorld(t *testing.T, oldKind string) *world {
 	t.Cleanup(func() { directory.Close() })
 	plcServer := httptest.NewServer(directory)
 	t.Cleanup(plcServer.Close)
-	w := &world{t: t, bin: bin, mail: mailbox.Open(t), directory: plcServer.URL}
+	w := &world{t: t, dir: dir, bin: bin, mail: mailbox.Open(t), directory: plcServer.URL}
 	w.toPLC = standBetween(t, w.directory)
-	w.old = w.open(oldKind, filepath.Join(dir, "old"), w.directory, 1)
-	w.here = w.open("perch", filepath.Join(dir, "here"), w.toPLC.URL, 2)
 	return w
 }
 
-func (w *world) open(kind, data, plcURL string, key int) *host {
+func (w *world) open(kind, data, plcURL string, key int, env ...string) *host {
 	w.t.Helper()
 	peers, err := server.PeersDir()
 	must(w.t, err)
@@ -85,6 +93,7 @@ func (w *world) open(kind, data, plcURL string, key int) *host {
 		"PDS_EMAIL_SMTP_URL="+w.mail.SMTP, "PDS_EMAIL_FROM_ADDRESS=pds@example.com",
 		"PDS_PLC_ROTATION_KEY_K256_PRIVATE_KEY_HEX="+h.rotation,
 	)
+	spec.Env = append(spec.Env, env...)
 	h.spec = spec
 	h.start(w.t)
 	w.t.Cleanup(func() {
@@ -113,6 +122,10 @@ type mover struct {
 	t         *testing.T
 	did, name string
 	from      *caller // at the old host, past what stands between
+	worker    *host   // that does the move
+	other     string  // password of the other one
+	begin     string  // how the worker is asked to
+	begins    map[string]any
 	door      *between
 	records   int
 }
@@ -134,7 +147,8 @@ func (w *world) settle(t *testing.T) *mover {
 // join makes an account at the old host.
 func (w *world) join(t *testing.T) *mover {
 	t.Helper()
-	m := &mover{world: w, t: t, name: fmt.Sprint("mover", w.names.Add(1)), from: &caller{t: t, origin: w.old.origin()}}
+	m := &mover{world: w, t: t, worker: w.here, name: fmt.Sprint("mover", w.names.Add(1)), from: &caller{t: t, origin: w.old.origin()}, other: "mover-password"}
+	m.begin, m.begins = "begin", map[string]any{"password": m.other, "newPassword": "here-password"}
 	made := m.from.post("com.atproto.server.createAccount", map[string]any{
 		"handle": m.name + ".test", "email": m.name + "@example.com", "password": "mover-password",
 	})
@@ -193,13 +207,13 @@ func (m *mover) ask(action string, more map[string]any) (map[string]any, error) 
 	for k, v := range more {
 		in[k] = v
 	}
-	out, err := (&caller{t: m.t, origin: m.here.origin()}).try("/perch/migrate", in)
+	out, err := (&caller{t: m.t, origin: m.worker.origin()}).try("/perch/migrate", in)
 	st, _ := out["migration"].(map[string]any)
 	return st, err
 }
 
-// lead does what a person does: begins, enters codes, and tries again when told of a fault, until the move is done. revive is called whenever the new host
-// does not answer.
+// lead does what a person does: begins, enters codes, and tries again when told of a fault, until the move is done. revive is called whenever the host
+// that does the move does not answer.
 func (m *mover) lead(revive func()) {
 	m.t.Helper()
 	var last any
@@ -212,9 +226,9 @@ func (m *mover) lead(revive func()) {
 			revive()
 			continue
 		case st == nil || st["needs"] == "begin":
-			_, err = m.ask("begin", map[string]any{"password": "mover-password", "newPassword": "here-password"})
+			_, err = m.ask(m.begin, m.begins)
 		case st["needs"] == "sign-in":
-			_, err = m.ask("sign-in", map[string]any{"password": "mover-password"})
+			_, err = m.ask("sign-in", map[string]any{"password": m.other})
 		case st["needs"] == "code":
 			err = m.enterCode()
 		case st["state"] == "done":
