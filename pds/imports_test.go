@@ -27,7 +27,7 @@ var allowedImports = map[string][]string{
 	"pds/oauth/dpop":      {},
 	"pds/oauth/oauthtest": {},
 	"pds/oauth/scope":     {},
-	"pds/web":             {"identity", "pds/account", "pds/auth", "pds/oauth", "pds/oauth/scope", "pds/store"},
+	"pds/web":             {"identity", "identity/plc", "pds/account", "pds/auth", "pds/migrate", "pds/oauth", "pds/oauth/scope", "pds/oauthclient", "pds/store"},
 	"pds/seal":            {},
 	"pds/blob":            {"repo"},
 	"pds/proxy":           {"identity"},

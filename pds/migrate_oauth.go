@@ -40,6 +40,9 @@ var signedInPage = template.Must(template.New("signed in").Parse(`<!doctype html
 
 // migrateCallback takes a browser back that has signed in at the old host of an account that moves here.
 func (s *Server) migrateCallback(w http.ResponseWriter, r *http.Request) {
+	if s.movePageCallback(w, r) {
+		return
+	}
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'")

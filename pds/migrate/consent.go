@@ -121,7 +121,7 @@ func (m *Manager) beginInside(ctx context.Context, was *move, in Begin) (*Status
 	if err != nil {
 		return nil, err
 	}
-	mv.tokens, mv.State, mv.Keys, mv.OldHandle = was.tokens, was.State, was.Keys, was.OldHandle
+	mv.tokens, mv.State, mv.Keys, mv.Invite, mv.OldHandle = was.tokens, was.State, was.Keys, was.Invite, was.OldHandle
 	h := m.impatient(mv)
 	var about struct{ Email string }
 	if in.Email == "" {

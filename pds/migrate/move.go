@@ -94,7 +94,7 @@ type move struct {
 	Operation *plc.Operation  `json:"operation,omitempty"` // signed
 	MailReset bool            `json:"mailReset,omitempty"` // at the end
 	Keys      []string        `json:"keys,omitempty"`      // hashes of what opens the move's pages, of browsers whose owner has signed in at the old host
-	Invite    string          `json:"invite,omitempty"`    // code, until the account is made
+	Invite    string          `json:"invite,omitempty"`    // code for here, that its owner has given
 	Trouble   string          `json:"trouble,omitempty"`   // what kind of Error it is
 	OwnKey    string          `json:"ownKey,omitempty"`    // did:key of the rotation key that will sign, so that no code needs to be mailed
 	Needs     string          `json:"needs,omitempty"`     // NeedsSignIn and NeedsFarewell; the rest follows from the state

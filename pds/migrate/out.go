@@ -354,3 +354,32 @@ func (m *Manager) abandonOut(ctx context.Context, did syntax.DID) (*Status, erro
 		return nil
 	})
 }
+
+// Destination is a server to which an account may go, with what it wants.
+type Destination struct {
+	Host    string   // origin
+	Domains []string // of handles there
+	Invite  bool     // a code is wanted
+	Keeps   bool     // the account keeps its handle there, unless its owner wants another
+}
+
+// Inquire asks a server what it wants before an account goes there.
+func (m *Manager) Inquire(ctx context.Context, did syntax.DID, to string) (*Destination, error) {
+	origin, ok := identity.Origin(to)
+	if !ok {
+		return nil, fmt.Errorf("%w: write the address of the new server as https://pds.example.com", ErrHost)
+	}
+	if origin == m.opts.Here.URL() {
+		return nil, fmt.Errorf("%w: %s", ErrHere, did)
+	}
+	who, err := m.opts.Here.Resident(ctx, did)
+	if err != nil {
+		return nil, err
+	}
+	about, err := m.newHost(ctx, origin, m.impatient(&move{DID: did, Out: true, Host: origin}))
+	if err != nil {
+		return nil, err
+	}
+	keeps := !m.opts.Here.OwnHandle(who.Handle) || about.gives(who.Handle)
+	return &Destination{Host: origin, Domains: about.AvailableUserDomains, Invite: about.InviteCodeRequired, Keeps: keeps}, nil
+}

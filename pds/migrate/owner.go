@@ -64,7 +64,7 @@ func (m *Manager) Look(ctx context.Context, account syntax.AtIdentifier) (*Sourc
 	if about.DID == "" {
 		return nil, fmt.Errorf("%w: %s does not answer as a PDS does", ErrNowhere, mv.Host)
 	}
-	src := &Source{DID: mv.DID, Handle: claimed, Host: mv.Host, Ends: about.gives(syntax.Handle(claimed))}
+	src := &Source{DID: mv.DID, Handle: claimed, Host: mv.Host, Ends: about.gives(syntax.Handle(claimed)) && !m.opts.Here.OwnHandle(syntax.Handle(claimed))}
 	if server, err := m.opts.OAuth.Discover(ctx, mv.Host); err == nil {
 		if at, err := url.Parse(server.Authorization); err == nil {
 			src.SignIn = at.Scheme + "://" + at.Host

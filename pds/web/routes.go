@@ -33,6 +33,7 @@ func (s *Site) routes() {
 	s.page("POST "+authorizePath+"/reactivate", s.reactivate, limit("reactivate", 30, time.Hour))
 
 	s.accountRoutes()
+	s.moveRoutes()
 
 	s.page("/", s.missing)
 }
@@ -58,6 +59,7 @@ var accountPages = []navItem{
 	{Path: invitesPath, Key: "nav.invites", Icon: "plus"},
 	{Path: "/account/keys", Key: "nav.keys", Icon: "key"},
 	{Path: "/account/data", Key: "nav.data", Icon: "download"},
+	{Path: awayPath, Key: "nav.move", Icon: "move"},
 	{Path: "/account/close", Key: "nav.close", Icon: "leave"},
 }
 

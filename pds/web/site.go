@@ -16,6 +16,8 @@ import (
 
 // Host is what the pages ask of the server as a whole.
 type Host interface {
+	MoveHost
+
 	// SignUp makes an account with its DID and its empty repository.
 	SignUp(ctx context.Context, in account.NewAccount) (*store.Account, error)
 	// HandleFree tells whether a new account may take the handle.
@@ -98,7 +100,7 @@ func New(opts Options) (*Site, error) {
 
 // Paths are where the pages are, "/*" at the end standing for everything below.
 func Paths() []string {
-	return []string{"/", "/account", "/account/*", authorizePath, authorizePath + "/*", assetPath + "*"}
+	return []string{"/", movePath, movePath + "/*", "/account", "/account/*", authorizePath, authorizePath + "/*", assetPath + "*"}
 }
 
 // Patterns lists the pages, as http.ServeMux has them.

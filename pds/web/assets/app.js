@@ -84,5 +84,24 @@ for (const menu of all('details.menu')) {
   addEventListener('click', (event) => { if (!menu.contains(event.target)) menu.open = false })
 }
 
+// A move tells how far it has come. Screen readers hear of it every ten seconds at most. When something else is to be shown, the page is loaded again.
+for (const box of all('[data-progress]')) {
+  const bar = box.querySelector('progress'), said = box.querySelector('[role=status]')
+  let last = Date.now()
+  const look = async () => {
+    const response = await fetch(box.dataset.progress).catch(() => null)
+    const now = response?.ok ? await response.json() : null
+    if (response?.status === 404 || now && now.key !== box.dataset.key) return location.reload()
+    if (now) {
+      const line = box.querySelector('.line')
+      if (line.textContent !== now.line) line.textContent = now.line
+      if (bar.hasAttribute('value')) { bar.max = now.of || 1; bar.value = now.done }
+      if (Date.now() - last > 1e4 && said.textContent !== now.line) { said.textContent = now.line; last = Date.now() }
+    }
+    setTimeout(look, 1500)
+  }
+  setTimeout(look, 1000)
+}
+
 // A form that only carries an answer on to the next site sends itself.
 document.querySelector('form[data-send]')?.submit()
