@@ -81,7 +81,8 @@ func (h pageHost) SignUp(ctx context.Context, in account.NewAccount) (*store.Acc
 	if err != nil {
 		return nil, err
 	}
-	return session.Account, nil
+	// The tokens of an app's session would be nobody's: who signs up here is signed in in the browser.
+	return session.Account, h.s.accounts.EndSession(ctx, session.Account.ID, session.ID)
 }
 
 // HandleFree implements web.Host.

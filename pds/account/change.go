@@ -45,14 +45,24 @@ func (s *Service) SetHandle(ctx context.Context, id store.AccountID, h syntax.Ha
 // SetPassword gives the account another password and ends all its sessions, those of app passwords too; with revokeApps the app passwords go
 // as well, as they should when somebody else may have made some. The error is ErrInvalidPassword.
 func (s *Service) SetPassword(ctx context.Context, id store.AccountID, password string, revokeApps bool) error {
+	_, err := s.ChangePassword(ctx, id, password, revokeApps)
+	return err
+}
+
+// ChangePassword is SetPassword for somebody who goes on with the account, which it returns as it is with that password.
+func (s *Service) ChangePassword(ctx context.Context, id store.AccountID, password string, revokeApps bool) (acct *store.Account, err error) {
 	if err := checkNewPassword(password); err != nil {
-		return err
+		return nil, err
 	}
 	hash, err := s.hasher.hash(ctx, password)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return s.change(ctx, id, func(tx *store.Tx) error { return setPassword(ctx, tx, id, hash, revokeApps) }, nil)
+	err = s.change(ctx, id, func(tx *store.Tx) error { return setPassword(ctx, tx, id, hash, revokeApps) }, func(_ *store.Tx, changed *store.Account) error {
+		acct = changed
+		return nil
+	})
+	return acct, err
 }
 
 // setPassword is the transaction's part of SetPassword. Codes that are on their way go too: whoever waits for one may not be the owner.

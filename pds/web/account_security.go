@@ -46,10 +46,11 @@ func (s *Site) changePassword(r *request) error {
 		f.Errors = []FieldError{{"old-password", r.t("error.password-wrong")}}
 		return r.security(f)
 	}
-	if err := s.opts.Accounts.SetPassword(r.Context(), cur.Account.ID, f.Value("new-password"), f.Value("revoke") != ""); err != nil {
+	changed, err := s.opts.Accounts.ChangePassword(r.Context(), cur.Account.ID, f.Value("new-password"), f.Value("revoke") != "")
+	if err != nil {
 		return r.securityAgain(f, err, "password", "new-password")
 	}
-	d, err := s.opts.Accounts.SignInDevice(r.Context(), r.device, cur.Account, cur.Remembered, s.opts.Visit(r.Request))
+	d, err := s.opts.Accounts.SignInDevice(r.Context(), r.device, changed, cur.Remembered, s.opts.Visit(r.Request))
 	if err != nil {
 		return err
 	}

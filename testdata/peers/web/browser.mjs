@@ -45,6 +45,7 @@ export async function visit(browser, name, options = {}) {
 // audit holds the page that is open against the rules, in both colour schemes.
 export async function audit(v, what) {
   const { page } = v
+  await page.waitForLoadState('load') // with its stylesheet
   for (const colorScheme of ['light', 'dark']) {
     await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' })
     await page.evaluate(axe)
@@ -59,6 +60,7 @@ export async function audit(v, what) {
 // fits tells whether the page is no wider than the screen, and no larger than it may be, and has not complained.
 export async function fits(v, what) {
   const { page } = v
+  await page.waitForLoadState('load')
   const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth)
   assert.equal(wide, 0, `${what} on ${v.name} is ${wide} pixels too wide`)
   const bytes = await page.evaluate(() => performance.getEntries().reduce((sum, e) => sum + (e.decodedBodySize || 0), 0))
@@ -85,8 +87,11 @@ export async function tabTo(page, name) {
   assert.fail(`the keyboard does not reach ${name}`)
 }
 
-export const adminPost = async (method, body) => {
-  const response = await fetch(`${url}/xrpc/${method}`, {
+export const adminPost = (method, body) => operate('/xrpc/' + method, body)
+
+// operate calls something that is the operator's.
+export const operate = async (path, body) => {
+  const response = await fetch(url + path, {
     method: 'POST',
     headers: { 'content-type': 'application/json', authorization: 'Basic ' + Buffer.from('admin:' + (process.env.PEERS_ADMIN_PASSWORD || 'admin')).toString('base64') },
     body: JSON.stringify(body),

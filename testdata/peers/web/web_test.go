@@ -3,6 +3,7 @@
 //
 //	PERCH_BIN        the program (built from this tree when empty)
 //	PERCH_WEB_SHOTS  a folder for pictures of all pages
+//	PERCH_WEB_ONLY   a pattern: only tests whose names fit
 //	PERCH_CHROMIUM   the browser (/usr/bin/chromium when empty)
 package web
 
@@ -11,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -35,9 +37,13 @@ func TestPages(t *testing.T) {
 			"PDS_CONTACT_EMAIL_ADDRESS=help@example.com")
 		return spec
 	})
-	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, filepath.Join(peers, "node.sh"), "--test", "--test-reporter=spec", "web/web.test.mjs")
+	args := []string{"--test", "--test-reporter=spec", "--test-concurrency=1", "--test-force-exit", "web/web.test.mjs", "web/account.test.mjs"}
+	if only := os.Getenv("PERCH_WEB_ONLY"); only != "" {
+		args = slices.Insert(args, 1, "--test-name-pattern="+only)
+	}
+	cmd := exec.CommandContext(ctx, filepath.Join(peers, "node.sh"), args...)
 	cmd.Dir = peers
 	cmd.Env = append(os.Environ(), "PEERS_URL="+localURL(pds.Port), "PEERS_PROFILE="+filepath.Join(dir, "browser"))
 	out, err := cmd.CombinedOutput()
