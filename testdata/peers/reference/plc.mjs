@@ -54,7 +54,10 @@ const outer = http.createServer(async (req, res) => {
   const did = decodeURIComponent(match[1])
   try {
     const { status, body } = await captured(`/${did}/data`)
-    res.writeHead(status, { 'content-type': status === 200 ? 'application/did+ld+json' : 'application/json' })
+    res.writeHead(status, {
+      'content-type': status === 200 ? 'application/did+ld+json' : 'application/json',
+      'access-control-allow-origin': '*', // as plc.directory: apps in browsers ask it
+    })
     res.end(JSON.stringify(status === 200 ? document(body) : body))
   } catch (err) {
     res.writeHead(500).end(JSON.stringify({ message: String(err) }))

@@ -116,7 +116,7 @@ func (w *world) startHosts(t *testing.T, kinds []string, mail *mailbox.Mailbox) 
 		t.Cleanup(h.Kill)
 		hosts = append(hosts, h)
 		if kinds[i] == "perch" { // asks for it by itself
-			waitFor(t, "the relay to follow "+name, func() bool { return w.front.followersOf(name) > 0 })
+			waitFor(t, "the relay to follow "+name, func() bool { return w.front.FollowersOf(name) > 0 })
 		} else {
 			w.crawl(t, name)
 		}

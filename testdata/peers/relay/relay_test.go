@@ -70,7 +70,7 @@ func TestRelayFollows(t *testing.T) {
 	checkBackfill(t, direct.history)
 	checkGoat(t, w, direct.history, len(l.writers))
 	checkHeads(t, l, direct.history)
-	if w.front.crawls.Load() == 0 {
+	if w.front.Crawls.Load() == 0 {
 		t.Error("the server has never asked the relay to crawl it")
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/bluesky-social/indigo/atproto/identity"
 
 	"perch/testdata/peers/bench/server"
+	"perch/testdata/peers/internet"
 )
 
 // Ports of the programs. The namespace is ours alone.
@@ -33,7 +34,7 @@ func localAddress(port int) string { return "127.0.0.1:" + strconv.Itoa(port) }
 type world struct {
 	dir   string
 	peers string
-	front *front
+	front *internet.Front
 	ca    []string // environment by which programs trust the front
 
 	plc, pds, relay *server.Process
@@ -61,8 +62,8 @@ func newInternet(t *testing.T, names map[string]int) *world {
 	}
 	w := &world{dir: runDir(t), peers: peers}
 	caFile := filepath.Join(w.dir, "ca.pem")
-	w.front = startFront(t, names, caFile)
-	w.ca = []string{"SSL_CERT_FILE=" + caFile, "SSL_CERT_DIR=/nonexistent", "NODE_EXTRA_CA_CERTS=" + caFile}
+	w.front = internet.StartFront(t, names, caFile)
+	w.ca = internet.Trust(caFile)
 
 	t.Cleanup(func() {
 		for _, p := range []*server.Process{w.relay, w.pds, w.plc} {
@@ -176,7 +177,7 @@ func (w *world) crawl(t *testing.T, name string) {
 	if res.StatusCode != http.StatusOK && !strings.Contains(string(b), "already subscribed") && !strings.Contains(string(b), "duplicated key") { // Perch asks for it, too
 		t.Fatalf("the relay does not crawl: %s: %s\n%s", res.Status, b, w.relay.LogTail())
 	}
-	waitFor(t, "the relay to follow the server", func() bool { return w.front.followersOf(name) > 0 })
+	waitFor(t, "the relay to follow the server", func() bool { return w.front.FollowersOf(name) > 0 })
 }
 
 // restartPDS ends the server with SIGTERM and starts it on the same data.

@@ -1,4 +1,4 @@
-package relay
+package internet
 
 import (
 	"crypto/ecdsa"
@@ -16,6 +16,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -23,23 +24,23 @@ import (
 	"time"
 )
 
-// front ends TLS for all names of the small internet and hands requests on by host. It also counts what the test waits for.
-type front struct {
+// Front ends TLS for all names of the small internet and hands requests on by host. It also counts what tests wait for.
+type Front struct {
+	Crawls    atomic.Int64 // requestCrawl calls from the server itself that the relay took
 	routes    map[string]*httputil.ReverseProxy
-	crawls    atomic.Int64 // requestCrawl calls from the server itself that the relay took
-	followers sync.Map     // host name to *atomic.Int64: websockets ever opened to its firehose
+	followers sync.Map // host name to *atomic.Int64: websockets ever opened to its firehose
 }
 
-// startFront listens on the public address; routes are host name -> local port. It writes the CA's certificate to caFile.
-func startFront(t *testing.T, routes map[string]int, caFile string) *front {
+// StartFront listens on the public address; routes are host name -> local port. It writes the CA's certificate to caFile.
+func StartFront(t *testing.T, routes map[string]int, caFile string) *Front {
 	t.Helper()
-	f := &front{routes: map[string]*httputil.ReverseProxy{}}
+	f := &Front{routes: map[string]*httputil.ReverseProxy{}}
 	var names []string
 	for name, port := range routes {
 		f.routes[name] = f.proxy(port)
 		names = append(names, name, "*."+name)
 	}
-	listener, err := net.Listen("tcp", publicAddress+":443")
+	listener, err := net.Listen("tcp", Address+":443")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,8 +55,8 @@ func startFront(t *testing.T, routes map[string]int, caFile string) *front {
 	return f
 }
 
-func (f *front) proxy(port int) *httputil.ReverseProxy {
-	target := &url.URL{Scheme: "http", Host: localAddress(port)}
+func (f *Front) proxy(port int) *httputil.ReverseProxy {
+	target := &url.URL{Scheme: "http", Host: "127.0.0.1:" + strconv.Itoa(port)}
 	return &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(target)
@@ -68,11 +69,11 @@ func (f *front) proxy(port int) *httputil.ReverseProxy {
 	}
 }
 
-func (f *front) count(res *http.Response) error {
+func (f *Front) count(res *http.Response) error {
 	path := res.Request.URL.Path
 	switch {
 	case strings.HasSuffix(path, "sync.requestCrawl") && res.StatusCode == http.StatusOK:
-		f.crawls.Add(1)
+		f.Crawls.Add(1)
 	case strings.HasSuffix(path, "sync.subscribeRepos") && res.StatusCode == http.StatusSwitchingProtocols:
 		n, _ := f.followers.LoadOrStore(res.Request.Host, &atomic.Int64{})
 		n.(*atomic.Int64).Add(1)
@@ -80,7 +81,8 @@ func (f *front) count(res *http.Response) error {
 	return nil
 }
 
-func (f *front) followersOf(name string) int64 {
+// FollowersOf is how many have ever followed the firehose of a host.
+func (f *Front) FollowersOf(name string) int64 {
 	n, ok := f.followers.Load(name)
 	if !ok {
 		return 0
@@ -88,7 +90,8 @@ func (f *front) followersOf(name string) int64 {
 	return n.(*atomic.Int64).Load()
 }
 
-func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+// ServeHTTP implements http.Handler.
+func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	for name, proxy := range f.routes {
 		if r.Host == name || strings.HasSuffix(r.Host, "."+name) {
 			proxy.ServeHTTP(w, r)
@@ -96,6 +99,11 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	http.NotFound(w, r)
+}
+
+// Trust is the environment by which programs trust the front whose CA is in caFile.
+func Trust(caFile string) []string {
+	return []string{"SSL_CERT_FILE=" + caFile, "SSL_CERT_DIR=/nonexistent", "NODE_EXTRA_CA_CERTS=" + caFile}
 }
 
 // makeCertificate makes a CA and a certificate for the names.
