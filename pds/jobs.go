@@ -180,7 +180,7 @@ func (s *Server) sweep(ctx context.Context) {
 		s.log.ErrorContext(ctx, "sweep unfinished uploads", "err", err)
 	}
 	for what, sweep := range map[string]func(context.Context) error{
-		"sessions": s.accounts.SweepSessions, "apps": s.oauth.Sweep, "browsers": s.accounts.SweepDevices, "codes": s.accounts.SweepCodes,
+		"sessions": s.accounts.SweepSessions, "apps": s.oauth.Sweep, "browsers": s.accounts.SweepDevices, "codes": s.accounts.SweepCodes, "challenges": s.accounts.SweepPasskeyChallenges,
 		"mails": s.sweepMails, "accounts": s.deleteExpired, "imports": s.sweepImports, "alerts": s.sweepAlerts,
 	} {
 		if err := sweep(ctx); err != nil && ctx.Err() == nil {

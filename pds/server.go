@@ -204,6 +204,7 @@ func (s *Server) accountOptions(box *seal.Box) account.Options {
 		Store:          s.store,
 		Seal:           box,
 		Hostname:       s.cfg.Hostname,
+		Origin:         s.cfg.PublicURL(),
 		ServiceDomains: s.cfg.HandleDomains(),
 		AllowTest:      s.cfg.DevMode,
 		ResolveHandle:  s.identity.RefreshHandle, // whoever asks has just set it up

@@ -104,6 +104,16 @@ func (h pageHost) SendSignInCode(ctx context.Context) account.SendCode {
 	}
 }
 
+// PasskeyAdded implements web.Host.
+func (h pageHost) PasskeyAdded(ctx context.Context) account.PasskeyHook {
+	return h.s.passkeyNotice(ctx, passkeyAdded)
+}
+
+// PasskeyRemoved implements web.Host.
+func (h pageHost) PasskeyRemoved(ctx context.Context) account.PasskeyHook {
+	return h.s.passkeyNotice(ctx, passkeyRemoved)
+}
+
 // Activate implements web.Host.
 func (h pageHost) Activate(ctx context.Context, acct *store.Account) error {
 	return forPage(h.s.activateChecked(ctx, acct))

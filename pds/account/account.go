@@ -15,6 +15,7 @@ import (
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
 
+	"perch/pds/passkey"
 	"perch/pds/seal"
 	"perch/pds/store"
 )
@@ -45,10 +46,18 @@ var (
 	ErrFactorInvalid = errors.New("second factor is invalid")
 	// ErrFactorLocked: too many codes were wrong; none is looked at for a while.
 	ErrFactorLocked = errors.New("second factor is locked")
+	// ErrPasskey: the answer of an authenticator is not one of a passkey that is good for this.
+	ErrPasskey = errors.New("passkey is refused")
+	// ErrPasskeyCloned: the counter of a passkey did not rise, so there may be two of it. It is an ErrPasskey too.
+	ErrPasskeyCloned = passkey.ErrCloned
+	// ErrPasskeyLate: the question was put too long ago, or in another browser, or was answered before.
+	ErrPasskeyLate = errors.New("question to the passkey has expired")
+	// ErrPasskeyLimit: the account has as many passkeys as it may have.
+	ErrPasskeyLimit = errors.New("too many passkeys")
 	// ErrSessionRevoked: the session was ended, has expired, or was refreshed longer ago than the grace period.
 	ErrSessionRevoked = errors.New("session is revoked")
-	// ErrInvalidName: the name of an app password is missing, too long or taken.
-	ErrInvalidName = errors.New("invalid name of an app password")
+	// ErrInvalidName: the name of an app password or a passkey is missing, too long or taken.
+	ErrInvalidName = errors.New("invalid name")
 	// ErrInvalidPreferences: the list of preferences breaks the rules.
 	ErrInvalidPreferences = errors.New("invalid preferences")
 	// ErrUnknownKey: the server has not the private half of a key that is to be an account's.
@@ -86,8 +95,10 @@ type Options struct {
 	Store *store.Store
 	Seal  *seal.Box
 
-	// Hostname of the server; invite codes begin with it.
+	// Hostname of the server; invite codes begin with it, and passkeys are bound to it.
 	Hostname string
+	// Origin of the server's pages, on which passkeys are used.
+	Origin string
 	// ServiceDomains are those under which the server hands out handles, each with a dot before it: ".example.com".
 	ServiceDomains []string
 	// AllowTest permits handles below .test, for development.

@@ -42,8 +42,8 @@ func (s *Service) SetHandle(ctx context.Context, id store.AccountID, h syntax.Ha
 	return err
 }
 
-// SetPassword gives the account another password and ends all its sessions, those of app passwords too; with revokeApps the app passwords go
-// as well, as they should when somebody else may have made some. The error is ErrInvalidPassword.
+// SetPassword gives the account another password and ends all its sessions, those of app passwords too; with revokeApps the app passwords and
+// passkeys go as well, as they should when somebody else may have made some. The error is ErrInvalidPassword.
 func (s *Service) SetPassword(ctx context.Context, id store.AccountID, password string, revokeApps bool) error {
 	_, err := s.ChangePassword(ctx, id, password, revokeApps)
 	return err
@@ -74,6 +74,9 @@ func setPassword(ctx context.Context, tx *store.Tx, id store.AccountID, hash str
 		if err := tx.DeleteAppPasswords(ctx, id); err != nil {
 			return err
 		}
+		if _, err := tx.DeletePasskeys(ctx, id); err != nil {
+			return err
+		}
 	}
 	if err := tx.DeleteEmailTokens(ctx, id); err != nil {
 		return err
@@ -89,8 +92,8 @@ func endSessions(ctx context.Context, tx *store.Tx, id store.AccountID) error {
 	return tx.DeleteOAuth(ctx, id)
 }
 
-// ResetPassword gives a new password to the account whose code for that it is, and ends all its sessions and app passwords. It returns the
-// account. Errors: ErrInvalidPassword, ErrInvalidCode, ErrExpiredCode.
+// ResetPassword gives a new password to the account whose code for that it is, and ends all its sessions, app passwords and passkeys. It
+// returns the account. Errors: ErrInvalidPassword, ErrInvalidCode, ErrExpiredCode.
 func (s *Service) ResetPassword(ctx context.Context, code, password string) (*store.Account, error) {
 	if err := checkNewPassword(password); err != nil {
 		return nil, err

@@ -131,6 +131,7 @@ func (tx *Tx) deleteBelongings(ctx context.Context, id AccountID) error {
 		`DELETE FROM mail WHERE account = ?`,
 		`DELETE FROM second_factor WHERE account = ?`,
 		`DELETE FROM recovery_code WHERE account = ?`,
+		`DELETE FROM passkey WHERE account = ?`,
 		`DELETE FROM account_import WHERE account = ?`,
 		`DELETE FROM plc_watch WHERE account = ?`,
 		`DELETE FROM plc_alert WHERE account = ?`,

@@ -160,4 +160,8 @@ var refusals = []struct {
 	{ErrDirectory, "", "directory", nil},
 	{ErrBusy, "", "busy", nil},
 	{ErrProfile, "", "profile", nil},
+	{account.ErrPasskeyCloned, "", "passkey-cloned", nil}, // before ErrPasskey, which it is too
+	{account.ErrPasskey, "", "passkey", nil},
+	{account.ErrPasskeyLate, "", "passkey-late", nil},
+	{account.ErrPasskeyLimit, "", "passkey-limit", []any{"max", account.MaxPasskeys}},
 }

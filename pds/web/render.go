@@ -39,6 +39,7 @@ type siteView struct {
 	Name, URL, Host                       string
 	Home, Logo, Support, Terms, Privacy   string
 	Contact, Version, Style, Script, Icon string
+	PasskeyScript                         string
 	ThemeLight, ThemeDark                 string
 	HasBackground, InviteRequired         bool
 }
@@ -88,7 +89,7 @@ func (s *Site) view() siteView {
 	return siteView{
 		Name: b.Name, URL: s.opts.PublicURL, Host: strings.TrimPrefix(strings.TrimPrefix(s.opts.PublicURL, "https://"), "http://"),
 		Home: b.HomeURL, Logo: b.LogoURL, Support: b.SupportURL, Terms: b.TermsURL, Privacy: b.PrivacyURL, Contact: b.Contact,
-		Version: s.opts.Version, Style: s.assets.url("style.css"), Script: s.assets.url("app.js"), Icon: s.assets.url("icon.svg"),
+		Version: s.opts.Version, Style: s.assets.url("style.css"), Script: s.assets.url("app.js"), PasskeyScript: s.assets.url("passkey.js"), Icon: s.assets.url("icon.svg"),
 		ThemeLight: lightPaper.hex(), ThemeDark: darkPaper.hex(),
 		HasBackground: b.BackgroundLightURL != "" || b.BackgroundDarkURL != "", InviteRequired: s.opts.InviteRequired,
 	}
@@ -149,14 +150,15 @@ func parsePages(w *words) (map[string]*template.Template, error) {
 // functions are what templates can call.
 func functions(w *words) template.FuncMap {
 	return template.FuncMap{
-		"t":      w.text,
-		"field":  newField,
-		"icon":   icon,
-		"date":   func(t time.Time) string { return t.UTC().Format(w.text("format.date")) },
-		"stamp":  func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
-		"bytes":  w.bytes,
-		"number": w.number,
-		"values": values,
+		"t":       w.text,
+		"field":   newField,
+		"passkey": newPasskeyForm,
+		"icon":    icon,
+		"date":    func(t time.Time) string { return t.UTC().Format(w.text("format.date")) },
+		"stamp":   func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
+		"bytes":   w.bytes,
+		"number":  w.number,
+		"values":  values,
 	}
 }
 
@@ -198,6 +200,7 @@ var icons = map[string]string{
 	"lock":     "M6.5 11h11a.5.5 0 0 1 .5.5v8a.5.5 0 0 1-.5.5h-11a.5.5 0 0 1-.5-.5v-8a.5.5 0 0 1 .5-.5zM8.500 11V8a3.500 3.500 0 0 1 7 0v3",
 	"mail":     "M4.5 5.5h15a1 1 0 0 1 1 1v11a1 1 0 0 1-1 1h-15a1 1 0 0 1-1-1v-11a1 1 0 0 1 1-1zM4 7l8 6 8-6",
 	"move":     "M7 7h11M15 4l3 3-3 3M17 17H6M9 14l-3 3 3 3",
+	"passkey":  "M10 11a3.500 3.500 0 1 0 0-7 3.500 3.500 0 0 0 0 7zM3.500 20c.5-3.500 3-5.500 6.500-5.500 1 0 1.900.2 2.700.5M18 15.500a2.500 2.500 0 1 0-1.500-.5V20l1.500 1.500 1.500-1.500-1-1 1-1-1-1z",
 	"picture":  "M5 4.5h14a1 1 0 0 1 1 1v13a1 1 0 0 1-1 1H5a1 1 0 0 1-1-1v-13a1 1 0 0 1 1-1zM4 16l5-5 4 4 2.5-2.5L20 17M15.5 9v.01",
 	"plus":     "M12 5v14M5 12h14",
 	"post":     "M5 19l1-4L16.5 4.5a1.4 1.4 0 0 1 2 0l1 1a1.4 1.4 0 0 1 0 2L9 18zM14 7l3 3",

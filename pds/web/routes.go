@@ -34,6 +34,7 @@ func (s *Site) routes() {
 
 	s.accountRoutes()
 	s.moveRoutes()
+	s.passkeyRoutes()
 
 	s.page("/", s.missing)
 }
@@ -53,6 +54,7 @@ var accountPages = []navItem{
 	{Path: "/account/handle", Key: "nav.handle", Icon: "at"},
 	{Path: "/account/email", Key: "nav.email", Icon: "mail"},
 	{Path: "/account/security", Key: "nav.security", Icon: "shield"},
+	{Path: "/account/passkeys", Key: "nav.passkeys", Icon: "passkey"},
 	{Path: "/account/apps", Key: "nav.apps", Icon: "app"},
 	{Path: "/account/app-passwords", Key: "nav.app-passwords", Icon: "lock"},
 	{Path: "/account/devices", Key: "nav.devices", Icon: "device"},

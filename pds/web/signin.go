@@ -10,14 +10,17 @@ import (
 )
 
 // showSignIn shows the form, with the name filled in if the address has one.
-func (s *Site) showSignIn(r *request) error { return r.renderForm("signin", r.form(), nil) }
+func (s *Site) showSignIn(r *request) error { return r.signInPage(r.form()) }
 
 // signIn takes name and password. Only the main password counts here: app passwords are for apps.
 func (s *Site) signIn(r *request) error {
 	f := r.form()
 	login, err := r.checkPassword(f, f.Value("identifier"), f.Value("password"))
-	if err != nil || !f.ok() {
-		return r.again(err, "signin", f, nil)
+	if err != nil && !r.refusal(f, err) {
+		return err
+	}
+	if !f.ok() {
+		return r.signInPage(f)
 	}
 	if login.Account.TakedownRef != "" || !login.Account.SuspendedAt.IsZero() {
 		return account.ErrTakendown
@@ -75,6 +78,7 @@ type factorPage struct {
 	Half     string // the sign-in so far, sealed
 	Mailed   bool
 	Remember bool
+	Passkey  *passkeyAsk // nil when the account has none
 }
 
 // askFactor shows the page for the second factor.
@@ -83,18 +87,27 @@ func (r *request) askFactor(f *Form, login account.Login) error {
 	if err != nil {
 		return err
 	}
-	r.needBrowser()
+	ask, err := r.askPasskey(account.PasskeyFactor, login.Account)
+	if err != nil {
+		return err
+	}
 	half := r.site.opts.Accounts.HalfSignIn(login, r.browser)
-	return r.renderForm("factor", f, factorPage{half, !factors.TOTP, r.FormValue("remember") != ""})
+	return r.renderForm("factor", f, factorPage{half, !factors.TOTP, r.FormValue("remember") != "", ask})
+}
+
+// openHalf finds the sign-in that owes the second factor. When it took too long, it leads back to the beginning, and the login is empty.
+func (r *request) openHalf() (account.Login, error) {
+	login, err := r.site.opts.Accounts.OpenHalfSignIn(r.Context(), r.FormValue("half"), r.browser)
+	if errors.Is(err, account.ErrSessionRevoked) {
+		return account.Login{}, r.signInLate()
+	}
+	return login, err
 }
 
 // signInCode takes the second factor.
 func (s *Site) signInCode(r *request) error {
-	login, err := s.opts.Accounts.OpenHalfSignIn(r.Context(), r.FormValue("half"), r.browser)
-	if errors.Is(err, account.ErrSessionRevoked) {
-		return r.signInLate()
-	}
-	if err != nil {
+	login, err := r.openHalf()
+	if err != nil || login.Account == nil {
 		return err
 	}
 	f := r.form()
@@ -170,7 +183,7 @@ func (s *Site) switchAccount(r *request) error {
 }
 
 // showConfirm asks for the password again.
-func (s *Site) showConfirm(r *request) error { return r.renderForm("confirm", r.form(), nil) }
+func (s *Site) showConfirm(r *request) error { return r.confirmPage(r.form()) }
 
 // confirm takes the password again, before something that should not be done by somebody who finds the browser open.
 func (s *Site) confirm(r *request) error {
@@ -181,12 +194,17 @@ func (s *Site) confirm(r *request) error {
 	}
 	if !f.ok() {
 		f = &Form{values: f.values, Errors: []FieldError{{"password", r.t("error.password-wrong")}}}
-		return r.renderForm("confirm", f, nil)
+		return r.confirmPage(f)
 	}
 	if login.Account.ID != r.current().Account.ID {
 		return problem(http.StatusForbidden, "forgery")
 	}
-	err = s.opts.Accounts.ConfirmDevice(r.Context(), r.device, r.current())
+	return r.confirmNow()
+}
+
+// confirmNow notes that it is the owner who sits there, and goes on.
+func (r *request) confirmNow() error {
+	err := r.site.opts.Accounts.ConfirmDevice(r.Context(), r.device, r.current())
 	if errors.Is(err, account.ErrSessionRevoked) {
 		return r.signInLate()
 	}

@@ -26,6 +26,10 @@ type Host interface {
 	SendPasswordReset(ctx context.Context, email string) error
 	// SendSignInCode stores the mail that carries the second factor, in the transaction in which the code comes into force.
 	SendSignInCode(ctx context.Context) account.SendCode
+	// PasskeyAdded stores the mail that tells an account's owner of a new passkey, in the transaction that adds it.
+	PasskeyAdded(ctx context.Context) account.PasskeyHook
+	// PasskeyRemoved is the same for one that goes.
+	PasskeyRemoved(ctx context.Context) account.PasskeyHook
 	// Activate ends the deactivation of an account, if its DID names this server.
 	Activate(ctx context.Context, acct *store.Account) error
 

@@ -1,0 +1,180 @@
+// Passkeys, with an authenticator that Chromium makes up.
+import assert from 'node:assert/strict'
+import { createHmac } from 'node:crypto'
+import { after, before, test } from 'node:test'
+import { ask } from './app.mjs'
+import { adminPost, audit, launch, sizes, url, visit } from './browser.mjs'
+
+let browser, invite
+before(async () => {
+  browser = await launch()
+  invite = (await adminPost('com.atproto.server.createInviteCode', { useCount: 20 })).code
+})
+after(() => browser?.close())
+
+const password = 'correct horse'
+
+async function signUp(name) {
+  const response = await fetch(url + '/xrpc/com.atproto.server.createAccount', {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ handle: name + '.test', email: name + '@example.com', password, inviteCode: invite }),
+  })
+  assert.equal(response.status, 200, await response.clone().text())
+}
+
+async function signIn(page, name) {
+  await page.goto(url + '/account/sign-in')
+  await page.fill('#identifier', name + '.test')
+  await page.fill('#password', password)
+  await page.press('#password', 'Enter')
+}
+
+async function signOut(page) {
+  await page.click('.menu summary')
+  await page.click('.panel button')
+  await page.waitForURL('**/account/sign-in')
+}
+
+// authenticator gives the tab one. Somebody touches it whenever it asks, if present says so.
+async function authenticator(v, present = true) {
+  const cdp = await v.context.newCDPSession(v.page)
+  await cdp.send('WebAuthn.enable')
+  const { authenticatorId } = await cdp.send('WebAuthn.addVirtualAuthenticator', {
+    options: { protocol: 'ctap2', transport: 'internal', hasResidentKey: true, hasUserVerification: true, isUserVerified: true, automaticPresenceSimulation: present },
+  })
+  return {
+    keys: async () => (await cdp.send('WebAuthn.getCredentials', { authenticatorId })).credentials,
+    touch: (enabled) => cdp.send('WebAuthn.setAutomaticPresenceSimulation', { authenticatorId, enabled }),
+    verify: (isUserVerified) => cdp.send('WebAuthn.setUserVerified', { authenticatorId, isUserVerified }),
+  }
+}
+
+for (const size of Object.keys(sizes)) {
+  test(`a passkey on a ${size}`, async () => {
+    const v = await visit(browser, size)
+    const { page } = v
+    const name = 'pass-' + size
+    await signUp(name)
+    await signIn(page, name)
+    await page.waitForURL('**/account')
+    const device = await authenticator(v)
+    await page.click('text="Passkeys"')
+    await audit(v, 'passkeys-none')
+    await page.fill('#name', 'Pocket')
+    await page.keyboard.press('Enter') // the keyboard asks, too
+    await page.waitForSelector('text=The passkey is added')
+    assert.equal((await device.keys()).length, 1)
+    await audit(v, 'passkeys')
+    await page.click('button:has-text("Add a passkey")')
+    await page.waitForSelector('text=There is a passkey of this account on that device already')
+    await page.click('summary:has-text("Rename")')
+    await audit(v, 'passkeys-rename')
+    await page.fill('#name-0', 'Old phone')
+    await page.click('text="Save"')
+    await page.waitForSelector('h2:has-text("Old phone")')
+
+    await page.goto(url + '/account/confirm?next=/account')
+    await audit(v, 'confirm-passkey')
+    await page.click('text="Confirm with a passkey"')
+    await page.waitForURL('**/account')
+    await device.touch(false) // or the offer beside the name would be taken at once
+    await signOut(page)
+    await audit(v, 'sign-in-passkey')
+    await device.verify(false) // a wrong finger
+    await device.touch(true)
+    await page.click('text="Sign in with a passkey"')
+    await page.waitForSelector('text=No passkey was used')
+    await audit(v, 'sign-in-passkey-failed')
+    await device.verify(true)
+    await page.click('text="Sign in with a passkey"')
+    await page.waitForURL('**/account')
+
+    await device.touch(false)
+    await signOut(page)
+    await page.goto(await ask())
+    await device.touch(true)
+    await page.click('text="Sign in with a passkey"')
+    await page.waitForURL('**/oauth/authorize**')
+    await page.waitForSelector('text="Allow"')
+
+    await page.goto(url + '/account/passkeys')
+    await page.click('button:has-text("Remove")')
+    await page.waitForSelector('text=The passkey is removed')
+    await device.touch(false)
+    await signOut(page)
+    await device.touch(true)
+    await page.click('text="Sign in with a passkey"')
+    await page.waitForSelector('text=This passkey does not work here')
+    await v.context.close()
+  })
+}
+
+test('a passkey that the browser offers', async () => {
+  const v = await visit(browser, 'desktop')
+  const { page } = v
+  await signUp('offered')
+  await signIn(page, 'offered')
+  await page.waitForURL('**/account')
+  await authenticator(v)
+  await page.goto(url + '/account/passkeys')
+  await page.click('button:has-text("Add a passkey")')
+  await page.waitForSelector('h2:has-text("Passkey 1")')
+  await page.click('.menu summary')
+  await page.click('.panel button')
+  await page.waitForURL('**/account') // the authenticator takes the first offer
+  assert.deepEqual(v.complaints, [])
+  await v.context.close()
+})
+
+test('a passkey after the password', async () => {
+  await signUp('twofold')
+  const operate = (body) => fetch(url + '/perch/factor', {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', authorization: 'Basic ' + Buffer.from('admin:' + (process.env.PEERS_ADMIN_PASSWORD || 'admin')).toString('base64') },
+    body: JSON.stringify({ account: 'twofold.test', ...body }),
+  }).then((r) => r.json())
+  const v = await visit(browser, 'phone')
+  const { page } = v
+  await signIn(page, 'twofold')
+  await page.waitForURL('**/account')
+  const device = await authenticator(v)
+  await page.goto(url + '/account/passkeys')
+  await page.click('button:has-text("Add a passkey")')
+  await page.waitForSelector('h2:has-text("Passkey 1")')
+  const { secret } = await operate({ action: 'begin' })
+  await operate({ action: 'confirm', code: totp(secret) })
+  await device.touch(false)
+  await signOut(page)
+  await signIn(page, 'twofold')
+  await page.waitForSelector('text=Confirm that it is you')
+  await audit(v, 'factor-passkey')
+  await device.touch(true)
+  await page.click('text="Use a passkey"')
+  await page.waitForURL('**/account')
+  await v.context.close()
+})
+
+test('without script the password remains', async () => {
+  const v = await visit(browser, 'phone', { javaScriptEnabled: false })
+  const { page } = v
+  await signUp('scriptless')
+  await page.goto(url + '/account/sign-in')
+  assert.equal(await page.isVisible('text="Sign in with a passkey"'), false)
+  await signIn(page, 'scriptless')
+  await page.waitForURL('**/account')
+  await page.goto(url + '/account/passkeys')
+  assert.ok(await page.isVisible('text=This browser cannot use passkeys'))
+  await v.context.close()
+})
+
+// totp is the code that an authenticator app shows now (RFC 6238).
+function totp(secret) {
+  const alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567'
+  const bits = [...secret].map((c) => alphabet.indexOf(c).toString(2).padStart(5, '0')).join('')
+  const key = Buffer.from(bits.match(/.{8}/g).map((b) => parseInt(b, 2)))
+  const step = Buffer.alloc(8)
+  step.writeBigUInt64BE(BigInt(Math.floor(Date.now() / 30e3)))
+  const mac = createHmac('sha1', key).update(step).digest()
+  return String((mac.readUInt32BE(mac[19] & 15) & 0x7fffffff) % 1e6).padStart(6, '0')
+}
