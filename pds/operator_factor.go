@@ -19,6 +19,8 @@ const (
 	FactorConfirm = "confirm" // it, with a code that it shows: answers with recovery codes
 	FactorRecover = "recover" // answers with new recovery codes
 	FactorRemove  = "remove"  // all second factors
+	// FactorRemovePasskeys removes all passkeys.
+	FactorRemovePasskeys = "remove-passkeys"
 )
 
 // FactorRequest is what the operator does about an account's second factors.
@@ -35,6 +37,7 @@ type FactorAnswer struct {
 	Email         bool          `json:"email"` // codes by e-mail
 	TOTP          bool          `json:"totp"`  // an authenticator app
 	CodesLeft     int           `json:"codesLeft"`
+	Passkeys      int           `json:"passkeys"`
 	Secret        string        `json:"secret,omitempty"`
 	URL           string        `json:"url,omitempty"`
 	RecoveryCodes []string      `json:"recoveryCodes,omitempty"`
@@ -53,7 +56,11 @@ func (s *Server) operatorFactor(ctx context.Context, in *FactorRequest) (*Factor
 	if err != nil {
 		return nil, err
 	}
-	out.Email, out.TOTP, out.CodesLeft = f.Email, f.TOTP, f.RecoveryCodes
+	passkeys, err := s.accounts.Passkeys(ctx, acct.ID)
+	if err != nil {
+		return nil, err
+	}
+	out.Email, out.TOTP, out.CodesLeft, out.Passkeys = f.Email, f.TOTP, f.RecoveryCodes, len(passkeys)
 	if in.Action != FactorShow {
 		s.log.InfoContext(ctx, "second factor changed by the operator", "did", acct.DID, "action", in.Action)
 	}
@@ -73,8 +80,10 @@ func (s *Server) changeFactor(ctx context.Context, acct *store.Account, in *Fact
 		out.RecoveryCodes, err = s.accounts.RenewRecoveryCodes(ctx, acct.ID)
 	case FactorRemove:
 		err = s.accounts.RemoveFactors(ctx, acct.ID)
+	case FactorRemovePasskeys:
+		err = s.accounts.RemovePasskeys(ctx, acct, s.passkeyNotice(ctx, passkeyRemoved))
 	default:
-		err = xrpc.InvalidRequest("action must be show, begin, confirm, recover or remove")
+		err = xrpc.InvalidRequest("action must be show, begin, confirm, recover, remove or remove-passkeys")
 	}
 	return err
 }

@@ -22,8 +22,9 @@ func (p *program) totpCommand() *cli.Command {
 			"Whoever sees the QR code can make the same codes: clear the screen afterwards. ACCOUNT is a handle, a DID or an e-mail address.",
 		Flags: []cli.Flag{
 			serverFlag,
-			&cli.BoolFlag{Name: "status", Usage: "only show which second factors the account has"},
+			&cli.BoolFlag{Name: "status", Usage: "only show which second factors and passkeys the account has"},
 			&cli.BoolFlag{Name: "recovery", Usage: "print new recovery codes; those before work no more"},
+			&cli.BoolFlag{Name: "remove-passkeys", Usage: "remove all passkeys, for an owner who has lost them or does not know of them"},
 			&cli.BoolFlag{Name: "remove", Usage: "remove all second factors, codes by e-mail too"},
 		},
 		Action: p.totp,
@@ -39,15 +40,19 @@ func (p *program) totp(ctx context.Context, c *cli.Command) error {
 		in := pds.FactorRequest{Account: c.Args().First(), Action: action, Code: code}
 		return out, server.postTo(ctx, pds.FactorPath, in, &out)
 	}
-	switch status, recovery, remove := c.Bool("status"), c.Bool("recovery"), c.Bool("remove"); {
-	case status && recovery || status && remove || recovery && remove:
-		return usagef("--status, --recovery and --remove: give one of them")
-	case status:
-		return p.showFactors(do(pds.FactorShow, ""))
-	case recovery:
-		return p.showFactors(do(pds.FactorRecover, ""))
-	case remove:
-		return p.showFactors(do(pds.FactorRemove, ""))
+	actions := map[string]string{"status": pds.FactorShow, "recovery": pds.FactorRecover, "remove": pds.FactorRemove, "remove-passkeys": pds.FactorRemovePasskeys}
+	given := ""
+	for flag := range actions {
+		if !c.Bool(flag) {
+			continue
+		}
+		if given != "" {
+			return usagef("--status, --recovery, --remove and --remove-passkeys: give one of them")
+		}
+		given = flag
+	}
+	if given != "" {
+		return p.showFactors(do(actions[given], ""))
 	}
 	setup, err := do(pds.FactorBegin, "")
 	if err != nil {
@@ -74,7 +79,7 @@ func (p *program) showFactors(f pds.FactorAnswer, err error) error {
 		return err
 	}
 	yes := map[bool]string{true: "on", false: "off"}
-	fmt.Fprintf(p.stdout, "authenticator app  %s\ncodes by e-mail    %s\nrecovery codes     %d left\n", yes[f.TOTP], yes[f.Email], f.CodesLeft)
+	fmt.Fprintf(p.stdout, "authenticator app  %s\ncodes by e-mail    %s\nrecovery codes     %d left\npasskeys           %d\n", yes[f.TOTP], yes[f.Email], f.CodesLeft, f.Passkeys)
 	for _, code := range f.RecoveryCodes {
 		fmt.Fprintf(p.stdout, "%s\n", code)
 	}
