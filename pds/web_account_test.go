@@ -155,3 +155,22 @@ func TestEmailPage(t *testing.T) {
 		t.Errorf("%s, confirmed %v", a.Email, a.EmailConfirmedAt)
 	}
 }
+
+// TestPagesShareLimitsWithMethods: nobody gets twice as many mails by going through both doors.
+func TestPagesShareLimitsWithMethods(t *testing.T) {
+	n := startNetwork(t, func(c *Config) { c.RateLimitsEnabled = true })
+	alice := n.signUp(t, "alice")
+	v := n.visitor(t).signIn("alice.test", "alice-password").open("/account/close")
+	for _, c := range []struct{ method, path, do, what string }{
+		{"com.atproto.server.requestEmailConfirmation", "/account/email", "send", ""},
+		{"com.atproto.server.requestAccountDelete", "/account/close", "ask", ""},
+		{"com.atproto.identity.requestPlcOperationSignature", "/account/keys", "ask", "create"},
+	} {
+		for range 4 {
+			alice.post(c.method, nil).ok()
+		}
+		v.open(c.path).send(c.path, "do", c.do, "what", c.what).shows(200, c.path)
+		v.open(c.path).send(c.path, "do", c.do, "what", c.what).shows(429, c.path, "Too many attempts")
+		alice.post(c.method, nil).fails(429, "RateLimitExceeded")
+	}
+}

@@ -32,7 +32,7 @@ func (s *Site) deactivate(r *request) error {
 		}
 		deleteAfter = s.opts.Now().AddDate(0, 0, days)
 	}
-	if err := r.takeStatus(); err != nil {
+	if err := r.takeShared(deactivateNSID, 30, time.Hour); err != nil {
 		return err
 	}
 	if err := s.opts.Host.Deactivate(r.Context(), r.current().Account, deleteAfter); err != nil {
@@ -43,18 +43,13 @@ func (s *Site) deactivate(r *request) error {
 
 // activate brings it back.
 func (s *Site) activate(r *request) error {
-	if err := r.takeStatus(); err != nil {
+	if err := r.takeShared(activateNSID, 30, time.Hour); err != nil {
 		return err
 	}
 	if err := s.opts.Host.Activate(r.Context(), r.current().Account); err != nil {
 		return r.closeAgain(r.form(), err)
 	}
 	return r.done("activated", "/account")
-}
-
-// takeStatus bounds how often an account can come and go, which costs all who follow the network.
-func (r *request) takeStatus() error {
-	return r.take(Limit{Name: "web status", Points: 30, Window: time.Hour, Key: string(r.current().Account.DID)})
 }
 
 func (r *request) closeAgain(f *Form, err error) error {

@@ -76,6 +76,8 @@ const (
 	updateHandleNSID  = "com.atproto.identity.updateHandle"
 	confirmEmailNSID  = "com.atproto.server.requestEmailConfirmation"
 	updateEmailNSID   = "com.atproto.server.requestEmailUpdate"
+	deactivateNSID    = "com.atproto.server.deactivateAccount"
+	activateNSID      = "com.atproto.server.activateAccount"
 	deleteAccountNSID = "com.atproto.server.requestAccountDelete"
 	signPLCNSID       = "com.atproto.identity.requestPlcOperationSignature"
 )

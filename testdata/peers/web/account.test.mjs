@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { createHmac } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { after, before, test } from 'node:test'
-import { ask, callback } from './app.mjs'
+import { letIn } from './app.mjs'
 import { adminPost, audit, fits, launch, operate, sizes, tabTo, url, visit } from './browser.mjs'
 
 const password = 'correct horse'
@@ -100,11 +100,10 @@ for (const size of Object.keys(sizes)) {
     await page.waitForSelector('#old-password-error')
     await audit(v, 'security-error')
 
-    await page.goto(await ask({ login_hint: v.did }))
-    const back = callback(page)
-    await page.click('button[value=allow]')
-    await back
+    await letIn(page, { login_hint: v.did })
     await page.goto(url + '/account/apps')
+    assert.equal(await page.locator('main .card').count(), 1)
+    await page.waitForSelector('.may >> nth=0')
     await audit(v, 'apps')
     await page.goto(url + '/account/app-passwords')
     await page.fill('#name', 'Deck')
@@ -113,7 +112,6 @@ for (const size of Object.keys(sizes)) {
     await audit(v, 'app-password')
     await page.click('text="I have kept them"')
     await audit(v, 'app-passwords')
-
     await page.goto(url + '/account/devices')
     await audit(v, 'devices')
     await page.goto(url + '/account/invites')

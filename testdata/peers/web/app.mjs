@@ -1,6 +1,6 @@
 // An app that sends people to the server's pages.
 import assert from 'node:assert/strict'
-import { createHash, randomBytes } from 'node:crypto'
+import { createHash, generateKeyPairSync, randomBytes, sign } from 'node:crypto'
 import { url } from './browser.mjs'
 
 export const redirect = 'http://127.0.0.1/callback'
@@ -10,16 +10,20 @@ const rights = [
   'rpc:app.bsky.feed.getTimeline?aud=did:web:api.example.com%23bsky_appview', 'account:email', 'identity:handle', 'transition:generic',
 ]
 
+const idOf = (scope) => 'http://localhost?' + new URLSearchParams({ redirect_uri: redirect, scope })
+const hash = (text) => createHash('sha256').update(text).digest('base64url')
+const encode = (value) => Buffer.from(JSON.stringify(value)).toString('base64url')
+
 // ask pushes a request and returns the address to open.
 export async function ask(more = {}, scope = rights.join(' ')) {
-  const client_id = 'http://localhost?' + new URLSearchParams({ redirect_uri: redirect, scope })
+  const client_id = idOf(scope)
   const verifier = randomBytes(32).toString('base64url')
   const response = await fetch(url + '/oauth/par', {
     method: 'POST',
     body: new URLSearchParams({
       client_id, scope, redirect_uri: redirect, response_type: 'code', state: 'state', code_challenge_method: 'S256',
       dpop_jkt: randomBytes(32).toString('base64url'), // it never asks for the tokens
-      code_challenge: createHash('sha256').update(verifier).digest('base64url'), ...more,
+      code_challenge: hash(verifier), ...more,
     }),
   })
   const answer = await response.json()
@@ -37,4 +41,26 @@ export function callback(page) {
       resolve(new URLSearchParams(values))
     })
   })
+}
+
+// letIn has the app asked for, let in by whoever is signed in, and given its tokens.
+export async function letIn(page, more, scope = rights.join(' ')) {
+  const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+  const { crv, kty, x, y } = publicKey.export({ format: 'jwk' })
+  const verifier = randomBytes(32).toString('base64url')
+  await page.goto(await ask({ dpop_jkt: hash(JSON.stringify({ crv, kty, x, y })), code_challenge: hash(verifier), ...more }, scope))
+  const back = callback(page)
+  await page.click('button[value=allow]')
+  const code = (await back).get('code')
+  await page.waitForURL(redirect + '**')
+  const redeem = async (nonce) => {
+    const proof = encode({ typ: 'dpop+jwt', alg: 'ES256', jwk: { crv, kty, x, y } }) + '.' +
+      encode({ jti: randomBytes(12).toString('hex'), htm: 'POST', htu: url + '/oauth/token', iat: Math.floor(Date.now() / 1000), nonce })
+    const DPoP = proof + '.' + sign('sha256', Buffer.from(proof), { key: privateKey, dsaEncoding: 'ieee-p1363' }).toString('base64url')
+    const body = new URLSearchParams({ grant_type: 'authorization_code', client_id: idOf(scope), redirect_uri: redirect, code, code_verifier: verifier })
+    return fetch(url + '/oauth/token', { method: 'POST', headers: { DPoP }, body })
+  }
+  const first = await redeem() // which is told the nonce
+  const answer = first.status === 200 ? first : await redeem(first.headers.get('dpop-nonce'))
+  assert.equal(answer.status, 200, await answer.clone().text())
 }
