@@ -51,6 +51,7 @@ var cases = []testCase{
 	{"sync.getRecord, large repository", (*bench).syncGetRecord},
 	{"getRecord", (*bench).getRecord},
 	{"getSession", (*bench).getSession},
+	{"sign-in page, 1 in flight", (*bench).signInPage},
 	{"listRecords of 100", (*bench).listRecords},
 	{"uploadBlob 100 KB", (*bench).uploadBlob},
 }
@@ -213,6 +214,17 @@ func (b *bench) getSession() (Figure, error) {
 	return b.reads(func(i int) (string, string) {
 		return wire.XRPC("com.atproto.server.getSession", ""), all[i%len(all)].Token
 	})
+}
+
+// signInPage gets the page that both servers show to those who are to sign in: of the reference only the frame that its script fills.
+func (b *bench) signInPage() (Figure, error) {
+	path := "/account/sign-in"
+	if b.server.Name == "reference" {
+		path = "/account"
+	}
+	return b.run(load{workers: 1, limit: b.limit, warm: b.limit / 6, start: func(int) op {
+		return func(c *wire.Conn) (int64, error) { return get(c, path, "", true) }
+	}})
 }
 
 func (b *bench) listRecords() (Figure, error) {

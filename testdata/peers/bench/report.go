@@ -34,6 +34,7 @@ var goals = []goal{
 	{testCase: "createRecord 32, 64 accounts", what: "bytes written", value: written, atMost: 1. / 6},
 	{testCase: "getRecord", what: "CPU per operation", value: cpu, atMost: 1. / 10},
 	{testCase: "getSession", what: "CPU per operation", value: cpu, atMost: 1. / 10},
+	{testCase: "sign-in page, 1 in flight", what: "p50, ms", value: p50, within: 20},
 	{testCase: "listRecords of 100", what: "CPU per operation", value: cpu, atMost: 1. / 10},
 	{testCase: "sync.getRecord, large repository", what: "CPU per operation", value: cpu, atMost: 1. / 10},
 	{testCase: "getRepo, large repository", what: "MB per CPU second", value: mbCPU, atLeast: 8},
