@@ -52,6 +52,11 @@ type Config struct {
 	TermsOfServiceURL string `env:"PDS_TERMS_OF_SERVICE_URL"`
 	// A link to the website of those who run the server, shown on its pages.
 	HomeURL string `env:"PDS_HOME_URL"`
+	// Whether the home page lists the accounts of this server, the newest first. People who ask apps not to show them to visitors who are not
+	// signed in are left out.
+	PublicAccounts bool `env:"PDS_PUBLIC_ACCOUNTS" envDefault:"false"`
+	// Where that list leads to: the web address of a profile, with {did} or {handle} in it.
+	ProfileURL string `env:"PDS_PROFILE_URL" envDefault:"https://bsky.app/profile/{did}"`
 	// A link to where people find help, shown on the pages.
 	SupportURL string `env:"PDS_SUPPORT_URL"`
 	// The web address of a picture that stands beside the name on the pages. Empty means Perch's.

@@ -264,6 +264,9 @@ func (c *Config) checkServices(k *checker) {
 			}
 		}
 	}
+	if !isProfilePattern(c.ProfileURL) {
+		k.add("PDS_PROFILE_URL", "%q is no web address with {did} or {handle} in it; write one such as https://bsky.app/profile/{did}", c.ProfileURL)
+	}
 	if pattern := c.AppViewCDNPattern; pattern != "" && (strings.Count(pattern, "%s") != cdnParts || badURL(c.imageURL("avatar", "did", "cid"))) {
 		k.add("PDS_BSKY_APP_VIEW_CDN_URL_PATTERN", "%q is no pattern; write one such as https://cdn.bsky.app/img/%%s/plain/%%s/%%s@jpeg", pattern)
 	}

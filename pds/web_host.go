@@ -23,6 +23,7 @@ func (s *Server) buildWeb() (err error) {
 		PublicURL:      s.cfg.PublicURL(),
 		HandleDomains:  s.cfg.HandleDomains(),
 		InviteRequired: s.cfg.InviteRequired,
+		PublicAccounts: s.cfg.PublicAccounts,
 		Version:        s.version(),
 		Brand:          s.cfg.brand(),
 		Take:           s.takePage,

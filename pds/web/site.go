@@ -33,6 +33,9 @@ type Host interface {
 	// Activate ends the deactivation of an account, if its DID names this server.
 	Activate(ctx context.Context, acct *store.Account) error
 
+	// PublicAccounts lists active accounts, the newest first, from below a number on; 0: from the newest. next is 0 at the end.
+	PublicAccounts(ctx context.Context, before int64) (list []PublicAccount, next int64, err error)
+
 	AccountHost
 }
 
@@ -56,6 +59,7 @@ type Options struct {
 	PublicURL      string   // origin, without a slash at its end
 	HandleDomains  []string // each with a dot before it
 	InviteRequired bool
+	PublicAccounts bool // the home page lists accounts
 	Version        string
 	Brand          Brand
 
