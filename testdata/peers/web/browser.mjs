@@ -5,6 +5,7 @@ import { createRequire } from 'node:module'
 import { chromium } from 'playwright-core'
 
 export const url = process.env.PEERS_URL
+export const old = process.env.PEERS_OLD_URL // another server, from which people come
 const shots = process.env.PERCH_WEB_SHOTS
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
 const rules = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']
@@ -35,7 +36,7 @@ export async function visit(browser, name, options = {}) {
   page.on('pageerror', (e) => v.complaints.push(String(e)))
   await page.route(/^https?:/, (route) => { // nothing may come from elsewhere
     const to = route.request().url()
-    if (to.startsWith(url) || to.startsWith('http://127.0.0.1:')) return route.continue()
+    if (to.startsWith(url) || (old && to.startsWith(old)) || to.startsWith('http://127.0.0.1:')) return route.continue()
     v.complaints.push('it loads ' + to)
     return route.abort()
   })
