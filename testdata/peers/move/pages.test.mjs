@@ -63,9 +63,12 @@ for (const [size, did] of Object.entries(movers)) {
     await page.click('button:has-text("Begin to copy")')
     await page.waitForSelector('[role=alert]')
     await page.fill('#password', 'here-password')
+    const hold = '**/move/progress.json' // so that the page stays as it is while it is looked at
+    await page.route(hold, (route) => route.fulfill({ status: 429 }))
     await page.click('button:has-text("Begin to copy")')
     await page.waitForURL('**/move/progress')
     if (await page.$('[data-progress]')) await audit(v, 'move-progress')
+    await page.unroute(hold)
     await page.waitForSelector('#code') // the script has seen it
     await audit(v, 'move-code')
     await page.fill('#code', 'AAAAA-AAAAA')
