@@ -14,13 +14,18 @@ import (
 // openPages can be seen by people who are not signed in.
 var openPages = []string{
 	"/", "/account/sign-in", "/account/sign-in/code", "/account/sign-out", "/account/sign-up", "/account/sign-up/handle", "/account/reset", "/account/reset/code",
-	"/oauth/authorize", "/oauth/authorize/reactivate",
+	"/oauth/authorize", "/oauth/authorize/reactivate", "/account/sign-in/passkey",
 }
 
-// sensitivePages ask for the password again.
+// openToAll tells whether people who are not signed in can see a page. Who moves an account here has none yet.
+func openToAll(path string) bool {
+	return slices.Contains(openPages, path) || path == "/move" || strings.HasPrefix(path, "/move/")
+}
+
+// sensitivePages ask for the password again. Whoever adds a page decides whether it stands here.
 var sensitivePages = []string{
 	"/account/handle", "/account/email", "/account/security", "/account/security/app", "/account/app-passwords", "/account/keys", "/account/close", "/account/data",
-	"/account/data/zip", "/account/data/car",
+	"/account/data/zip", "/account/data/car", "/account/move/to", "/account/passkeys", "/account/passkeys/rename", "/account/passkeys/remove",
 }
 
 // routes are the pages with a fixed address, as "GET /path".
@@ -76,7 +81,7 @@ func TestEveryPageIsShutToStrangers(t *testing.T) {
 	token := v.hidden("token")
 	verbs, paths := n.routes()
 	for i, path := range paths {
-		if slices.Contains(openPages, path) {
+		if openToAll(path) {
 			continue
 		}
 		v.do(verbs[i], path, url.Values{"token": {token}})
@@ -95,7 +100,7 @@ func TestSensitivePagesAskForThePassword(t *testing.T) {
 	verbs, paths := n.routes()
 	asked := 0
 	for i, path := range paths {
-		if slices.Contains(openPages, path) || path == "/account/confirm" {
+		if openToAll(path) || path == "/account/confirm" {
 			continue
 		}
 		v.do(verbs[i], path, url.Values{"token": {token}})
