@@ -130,6 +130,8 @@ func auditResult(err error) string {
 	case err == nil:
 		return store.AuditDone
 	case errors.As(err, &e):
+	case errors.Is(err, store.ErrNotFound):
+		return "NotFound"
 	case errors.Is(err, context.Canceled):
 		return "Cancelled"
 	default:

@@ -11,12 +11,13 @@ import (
 // allowedImports is the architecture: which of our packages each package may import. ARCHITECTURE.md shows it as a picture.
 var allowedImports = map[string][]string{
 	"cmd/perch":               {"pds", "pds/adopt", "pds/migrate/batch", "pds/seal", "pds/store"},
-	"pds":                     {"identity", "identity/plc", "lexicons", "pds/account", "pds/adopt", "pds/auth", "pds/blob", "pds/event", "pds/firehose", "pds/mail", "pds/migrate", "pds/oauth", "pds/oauth/dpop", "pds/oauthclient", "pds/proxy", "pds/readafter", "pds/relay", "pds/seal", "pds/store", "pds/web", "repo", "repo/mst", "xrpc"},
+	"pds":                     {"identity", "identity/plc", "lexicons", "pds/account", "pds/adopt", "pds/auth", "pds/blob", "pds/event", "pds/firehose", "pds/mail", "pds/meter", "pds/migrate", "pds/oauth", "pds/oauth/dpop", "pds/oauthclient", "pds/proxy", "pds/readafter", "pds/relay", "pds/seal", "pds/store", "pds/web", "repo", "repo/mst", "xrpc"},
 	"pds/store":               {"pds/event", "repo", "repo/mst"},
 	"pds/event":               {"repo"},
 	"pds/firehose":            {"pds/event", "pds/store"},
 	"pds/mail":                {},
 	"pds/mail/mailtest":       {},
+	"pds/meter":               {},
 	"pds/migrate":             {"identity", "identity/plc", "pds/oauthclient", "pds/seal", "pds/store", "repo"},
 	"pds/migrate/batch":       {},
 	"pds/oauthclient":         {},
@@ -27,7 +28,7 @@ var allowedImports = map[string][]string{
 	"pds/oauth/dpop":          {},
 	"pds/oauth/oauthtest":     {},
 	"pds/oauth/scope":         {},
-	"pds/web":                 {"identity", "identity/plc", "pds/account", "pds/auth", "pds/migrate", "pds/oauth", "pds/oauth/scope", "pds/oauthclient", "pds/passkey", "pds/store"},
+	"pds/web":                 {"identity", "identity/plc", "pds/account", "pds/auth", "pds/meter", "pds/migrate", "pds/oauth", "pds/oauth/scope", "pds/oauthclient", "pds/passkey", "pds/store"},
 	"pds/passkey":             {},
 	"pds/passkey/passkeytest": {},
 	"pds/seal":                {},

@@ -71,6 +71,7 @@ func (s *Server) work(ctx context.Context) {
 		wg.Go(func() { s.workLane(ctx, l) })
 	}
 	wg.Go(func() { s.workSweeps(ctx) })
+	wg.Go(func() { s.measure(ctx) })
 	wg.Go(func() { s.migrations.Run(ctx) })
 	wg.Go(func() { s.watchPLC(ctx) })
 	wg.Wait()

@@ -53,6 +53,9 @@ type UnsentMail struct {
 	Attempts  int           `json:"attempts"`
 	GivenUp   bool          `json:"givenUp"`
 	Error     string        `json:"error,omitempty"` // of the last attempt
+
+	id      int64
+	triedAt time.Time
 }
 
 // PurposeNames are what codes can be for, as people write them: "reset-password".
@@ -216,6 +219,7 @@ func unsentMails(ctx context.Context, st *store.Store) ([]UnsentMail, error) {
 	for i, m := range mails {
 		out[i] = UnsentMail{
 			To: m.To, Subject: m.Subject, CreatedAt: m.CreatedAt, Attempts: m.Attempts, GivenUp: m.GivenUp(), Error: m.Error,
+			id: m.ID, triedAt: m.TriedAt,
 		}
 		if acct, err := st.AccountByID(ctx, m.Account); err == nil {
 			out[i].DID, out[i].Handle = acct.DID, acct.Handle

@@ -276,6 +276,7 @@ func (s *Server) muxOptions() xrpc.Options {
 		MapError:        wireError,
 		Fallback:        s.proxied,
 		Again:           auth.Again,
+		Answered:        s.meter.Answered,
 		TrustedProxies:  s.cfg.TrustedProxies,
 		DistrustPrivate: !s.cfg.TrustPrivateProxies,
 		RateLimits: xrpc.RateLimits{

@@ -24,6 +24,7 @@ import (
 	"perch/pds/blob"
 	"perch/pds/firehose"
 	"perch/pds/mail"
+	"perch/pds/meter"
 	"perch/pds/migrate"
 	"perch/pds/oauth"
 	"perch/pds/oauth/dpop"
@@ -75,6 +76,7 @@ type Server struct {
 	oauthClient *oauthclient.Client // what this server is to others
 	web         *web.Site
 	watcher     *plcWatcher
+	meter       meter.Meter
 	mux         *xrpc.Mux
 }
 
@@ -154,6 +156,8 @@ func (s *Server) build(ctx context.Context, box *seal.Box) (err error) {
 	if s.relay, err = relay.New(relay.Options{Hostname: s.crawlName(), Crawlers: s.cfg.Crawlers, Logger: s.log}); err != nil {
 		return err
 	}
+	s.meter.Start(time.Now())
+	s.store.OnEvents(s.countWrites)
 	s.firehose = firehose.New(firehose.Options{
 		Store:          s.store,
 		Logger:         s.log,

@@ -44,6 +44,10 @@ type Options struct {
 	// client decides. Its context takes the place of Access's.
 	Again func(ctx context.Context) (context.Context, error)
 
+	// Answered, unless nil, is told of every request that was answered and how long it took, but not of
+	// connections that were taken over.
+	Answered func(took time.Duration)
+
 	RateLimits RateLimits
 
 	BodyLimit int64 // of JSON bodies, in bytes; default DefaultBodyLimit

@@ -39,6 +39,9 @@ func (m *Mux) end(c *call) {
 		}
 	}
 	c.w.finish()
+	if m.opts.Answered != nil && !c.w.hijacked {
+		m.opts.Answered(time.Since(c.start))
+	}
 	m.logRequest(c)
 	if c.w.abort && !c.w.hijacked {
 		panic(http.ErrAbortHandler) // the only way to make net/http cut the connection

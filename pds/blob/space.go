@@ -28,6 +28,9 @@ func (s *Store) checkSpace() error {
 	return nil
 }
 
+// Space tells how many bytes of the disk are free, and how many it has.
+func (s *Store) Space() (free, total uint64, err error) { return s.space(s.root.Name()) }
+
 // CheckSpace returns ErrDiskFull when uploads of any kind should wait until there is more room.
 func (s *Store) CheckSpace() error { return s.checkSpace() }
 

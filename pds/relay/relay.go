@@ -60,6 +60,54 @@ type crawler struct {
 	host string
 	url  string
 	wake chan struct{}
+	now  chan struct{} // 1 deep: the operator wants it asked at once
+
+	mu    sync.Mutex
+	state Status // guarded by mu
+}
+
+// Status is how it stands with a relay.
+type Status struct {
+	Host     string
+	AskedAt  time.Time // the last request; zero: not yet
+	Accepted bool      // that one
+	Error    string    // of that one
+	NextAt   time.Time // when it is asked again; zero: after the next write
+}
+
+// Status tells how it stands with each relay.
+func (n *Notifier) Status() []Status {
+	out := make([]Status, len(n.crawlers))
+	for i, c := range n.crawlers {
+		c.mu.Lock()
+		out[i] = c.state
+		c.mu.Unlock()
+	}
+	return out
+}
+
+// Ask has a relay asked at once, and tells whether there is such a relay.
+func (n *Notifier) Ask(host string) bool {
+	for _, c := range n.crawlers {
+		if c.host == host {
+			select {
+			case c.now <- struct{}{}:
+			default: // it is about to be
+			}
+			return true
+		}
+	}
+	return false
+}
+
+// asked notes the outcome of a request.
+func (c *crawler) asked(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.state.AskedAt, c.state.Accepted, c.state.Error = time.Now(), err == nil, ""
+	if err != nil {
+		c.state.Error = cut(err.Error())
+	}
 }
 
 // New returns a Notifier, or an error that names a crawler whose URL is not one.
@@ -80,9 +128,11 @@ func New(o Options) (*Notifier, error) {
 			return nil, fmt.Errorf("crawler %q is not a URL such as https://bsky.network", c)
 		}
 		n.crawlers = append(n.crawlers, &crawler{
-			host: u.Host,
-			url:  u.Scheme + "://" + u.Host + "/xrpc/com.atproto.sync.requestCrawl",
-			wake: make(chan struct{}, 1),
+			host:  u.Host,
+			url:   u.Scheme + "://" + u.Host + "/xrpc/com.atproto.sync.requestCrawl",
+			wake:  make(chan struct{}, 1),
+			now:   make(chan struct{}, 1),
+			state: Status{Host: u.Host},
 		})
 	}
 	return n, nil
@@ -136,13 +186,19 @@ func (n *Notifier) serve(ctx context.Context, c *crawler) {
 		case <-c.wake:
 		default:
 		}
-		if !n.ask(ctx, c) || !sleep(ctx, n.opts.Interval) {
+		if !n.ask(ctx, c) {
 			return
+		}
+		if again, ok := c.pause(ctx, n.opts.Interval); !ok {
+			return
+		} else if again {
+			continue
 		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-c.wake:
+		case <-c.now:
 		}
 	}
 }
@@ -153,6 +209,7 @@ func (n *Notifier) ask(ctx context.Context, c *crawler) bool {
 	log := n.opts.Logger.With("relay", c.host, "hostname", n.opts.Hostname)
 	for pause := firstRetry; ; pause = min(2*pause, n.opts.Interval) {
 		err := n.request(ctx, c)
+		c.asked(err)
 		var refusal *refusal
 		switch {
 		case err == nil:
@@ -169,7 +226,7 @@ func (n *Notifier) ask(ctx context.Context, c *crawler) bool {
 			wait = max(wait, min(refusal.retryAfter, n.opts.Interval))
 		}
 		log.Warn("relay could not be asked to crawl", "err", err, "retry_in", wait.Round(time.Millisecond))
-		if !sleep(ctx, wait) {
+		if _, ok := c.pause(ctx, wait); !ok {
 			return false
 		}
 	}
@@ -180,15 +237,26 @@ func jitter(d time.Duration) time.Duration {
 	return d/2 + rand.N(d/2+1)
 }
 
-func sleep(ctx context.Context, d time.Duration) bool {
+// pause waits until it is time to ask again, or until somebody wants it now. ok is false when ctx ended first.
+func (c *crawler) pause(ctx context.Context, d time.Duration) (now, ok bool) {
+	c.next(time.Now().Add(d))
+	defer c.next(time.Time{})
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-ctx.Done():
-		return false
+		return false, false
+	case <-c.now:
+		return true, true
 	case <-t.C:
-		return true
+		return false, true
 	}
+}
+
+func (c *crawler) next(at time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.state.NextAt = at
 }
 
 // refusal is an answer other than 2xx.

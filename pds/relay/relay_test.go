@@ -222,3 +222,41 @@ func BenchmarkNotify(b *testing.B) {
 		n.Notify()
 	}
 }
+
+func TestOperatorCanHaveARelayAskedNow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fakeRelay{answer: func(n int) (int, string, string) {
+			if n == 2 {
+				return 400, `{"error":"HostBanned","message":"no"}`, ""
+			}
+			return 200, "", ""
+		}}
+		play(t, f, func(n *Notifier) {
+			synctest.Wait()
+			if st := n.Status()[0]; st.Host != "relay.example.com" || !st.Accepted || st.AskedAt.IsZero() || time.Until(st.NextAt) != DefaultInterval {
+				t.Errorf("%+v", st)
+			}
+			if n.Ask("other.example.com") {
+				t.Error("a relay was asked that is none of ours")
+			}
+			time.Sleep(time.Minute)
+			if !n.Ask("relay.example.com") {
+				t.Error("the relay is not known")
+			}
+			synctest.Wait()
+			if st := n.Status()[0]; st.Accepted || !strings.Contains(st.Error, "HostBanned") {
+				t.Errorf("%+v", st)
+			}
+			time.Sleep(DefaultInterval + time.Second) // it rests, and waits for a write
+			synctest.Wait()
+			if st := n.Status()[0]; !st.NextAt.IsZero() {
+				t.Errorf("%+v", st)
+			}
+			n.Ask("relay.example.com")
+			synctest.Wait()
+		})
+		if got := f.times(); len(got) != 3 || got[1] != time.Minute || got[2] != time.Minute+DefaultInterval+time.Second {
+			t.Errorf("asked at %v", got)
+		}
+	})
+}

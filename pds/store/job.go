@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -38,9 +39,46 @@ func (tx *Tx) CancelJob(ctx context.Context, kind, payload string) error {
 	return nil
 }
 
+// Jobs lists all jobs, those that are due next first.
+func (s *Store) Jobs(ctx context.Context, limit int) ([]Job, error) {
+	rows, err := s.read.query(ctx, "SELECT "+jobColumns+" FROM job ORDER BY run_at, id LIMIT ?", limit)
+	return collect(rows, err, scanJob)
+}
+
+// CountJobs tells how many jobs there are, and how many of them have failed at least once.
+func (s *Store) CountJobs(ctx context.Context) (all, failed int, err error) {
+	err = s.read.queryRow(ctx, "SELECT count(*), coalesce(sum(attempts > 0), 0) FROM job").Scan(&all, &failed)
+	return all, failed, err
+}
+
+// RunJobNow makes a job due, and returns its kind. The error is ErrNotFound.
+func (tx *Tx) RunJobNow(ctx context.Context, id int64) (kind string, err error) {
+	err = tx.queryRow(ctx, "UPDATE job SET run_at = min(run_at, ?) WHERE id = ? RETURNING kind", micros(tx.now), id).Scan(&kind)
+	return kind, err
+}
+
+// RunMailNow makes the job of a message due. The error is ErrNotFound when there is none, because it was sent or given up.
+func (tx *Tx) RunMailNow(ctx context.Context, id int64) error {
+	n, err := tx.execCount(ctx, "UPDATE job SET run_at = min(run_at, ?) WHERE kind = ? AND payload = ?", micros(tx.now), JobMail, strconv.FormatInt(id, 10))
+	if err == nil && n == 0 {
+		err = ErrNotFound
+	}
+	return err
+}
+
+const jobColumns = "id, kind, payload, run_at, attempts, error"
+
+func scanJob(rows *sql.Rows, j *Job) error {
+	var at int64
+	var text sql.NullString
+	err := rows.Scan(&j.ID, &j.Kind, &j.Payload, &at, &j.Attempts, &text)
+	j.RunAt, j.Error = fromMicros(at), text.String
+	return err
+}
+
 // DueJobs lists the jobs of the kinds given, or of all without any, whose time has come, the longest waiting first, at most limit.
 func (s *Store) DueJobs(ctx context.Context, now time.Time, limit int, kinds ...string) ([]Job, error) {
-	query := "SELECT id, kind, payload, run_at, attempts, error FROM job WHERE run_at <= ?"
+	query := "SELECT " + jobColumns + " FROM job WHERE run_at <= ?"
 	args := []any{micros(now)}
 	if len(kinds) > 0 {
 		query += " AND kind IN (?" + strings.Repeat(", ?", len(kinds)-1) + ")"
@@ -49,15 +87,7 @@ func (s *Store) DueJobs(ctx context.Context, now time.Time, limit int, kinds ...
 		}
 	}
 	rows, err := s.read.query(ctx, query+" ORDER BY run_at, id LIMIT ?", append(args, limit)...)
-	return collect(rows, err, func(rows *sql.Rows, j *Job) error {
-		var at int64
-		var text sql.NullString
-		if err := rows.Scan(&j.ID, &j.Kind, &j.Payload, &at, &j.Attempts, &text); err != nil {
-			return err
-		}
-		j.RunAt, j.Error = fromMicros(at), text.String
-		return nil
-	})
+	return collect(rows, err, scanJob)
 }
 
 // FinishJob removes a job that is done. That it is gone already is no error.

@@ -28,6 +28,7 @@ type view struct {
 	Form      *Form
 	Next      string // the page to go on to, for hidden fields
 	Nav       []navItem
+	Admin     bool // it is a page of administrators
 	Device    *account.Device
 	Current   *account.SignedIn
 	Flow      *flow // the app that waits; nil when there is none
@@ -73,6 +74,7 @@ func (r *request) renderView(status int, name string, f *Form, data any) error {
 		Next: localPath(r.FormValue("next")), Device: r.device, Current: r.current(), Flow: r.flow, Data: data,
 	}
 	v.Nav = r.navigation()
+	v.Admin = len(v.Nav) > 0 && v.Nav[0].Path == adminPath
 	var page bytes.Buffer
 	if err := t.ExecuteTemplate(&page, "layout", v); err != nil {
 		return unexpected("render "+name, err)
@@ -121,7 +123,7 @@ func pageTemplate(tag, name string) (*template.Template, error) {
 
 // parsePages puts each page into a copy of the layout.
 func parsePages(w *words) (map[string]*template.Template, error) {
-	base, err := template.New("base").Funcs(functions(w)).ParseFS(templateFiles, "templates/layout.html", "templates/parts.html")
+	base, err := template.New("base").Funcs(functions(w)).ParseFS(templateFiles, "templates/layout.html", "templates/parts.html", "templates/admin-parts.html")
 	if err != nil {
 		return nil, err
 	}
@@ -132,7 +134,7 @@ func parsePages(w *words) (map[string]*template.Template, error) {
 	set := map[string]*template.Template{}
 	for _, file := range names {
 		name := strings.TrimSuffix(path.Base(file), ".html")
-		if name == "layout" || name == "parts" {
+		if name == "layout" || strings.HasSuffix(name, "parts") {
 			continue
 		}
 		t, err := base.Clone()
@@ -158,6 +160,8 @@ func functions(w *words) template.FuncMap {
 		"stamp":   func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 		"bytes":   w.bytes,
 		"number":  w.number,
+		"moment":  func(t time.Time) string { return t.UTC().Format(w.text("format.admin-time")) },
+		"lag":     func(d time.Duration) string { return d.Round(time.Millisecond).String() },
 		"values":  values,
 	}
 }
@@ -206,4 +210,8 @@ var icons = map[string]string{
 	"post":     "M5 19l1-4L16.5 4.5a1.4 1.4 0 0 1 2 0l1 1a1.4 1.4 0 0 1 0 2L9 18zM14 7l3 3",
 	"service":  "M5 4.5h14a1 1 0 0 1 1 1v4a1 1 0 0 1-1 1H5a1 1 0 0 1-1-1v-4a1 1 0 0 1 1-1zM5 13.5h14a1 1 0 0 1 1 1v4a1 1 0 0 1-1 1H5a1 1 0 0 1-1-1v-4a1 1 0 0 1 1-1zM7.5 7.5v.01M7.5 16.5v.01",
 	"shield":   "M12 3l7.5 3v5.5c0 4.5-3 8-7.5 9.5-4.5-1.5-7.5-5-7.5-9.5V6z",
+	"chart":    "M4 20V4M4 20h16M8 16v-4M12 16V8M16 16v-6",
+	"clock":    "M12 21a9 9 0 1 0 0-18 9 9 0 0 0 0 18zM12 7v5l3.500 2",
+	"relay":    "M12 13a1.500 1.500 0 1 0 0-3 1.500 1.500 0 0 0 0 3zM8 15.500a6 6 0 0 1 0-8M16 7.500a6 6 0 0 1 0 8M5.500 18a9.500 9.500 0 0 1 0-13M18.500 5a9.500 9.500 0 0 1 0 13M12 13v7",
+	"ticket":   "M4 7h16v3a2 2 0 0 0 0 4v3H4v-3a2 2 0 0 0 0-4zM14 7v10",
 }

@@ -35,6 +35,7 @@ func (s *Site) routes() {
 	s.accountRoutes()
 	s.moveRoutes()
 	s.passkeyRoutes()
+	s.adminRoutes()
 
 	s.page("/", s.missing)
 }
@@ -69,6 +70,9 @@ var accountPages = []navItem{
 func (r *request) navigation() []navItem {
 	if r.current() == nil {
 		return nil
+	}
+	if items, ok := r.adminNavigation(); ok {
+		return items
 	}
 	var items []navItem
 	found := false

@@ -37,6 +37,7 @@ type Host interface {
 	PublicAccounts(ctx context.Context, before int64) (list []PublicAccount, next int64, err error)
 
 	AccountHost
+	AdminHost
 }
 
 // Limit is how often something may be done. Limits of one Name and Key share what is left.
@@ -108,7 +109,7 @@ func New(opts Options) (*Site, error) {
 
 // Paths are where the pages are, "/*" at the end standing for everything below.
 func Paths() []string {
-	return []string{"/", movePath, movePath + "/*", "/account", "/account/*", authorizePath, authorizePath + "/*", assetPath + "*"}
+	return []string{"/", movePath, movePath + "/*", adminPath, adminPath + "/*", "/account", "/account/*", authorizePath, authorizePath + "/*", assetPath + "*"}
 }
 
 // Patterns lists the pages, as http.ServeMux has them.

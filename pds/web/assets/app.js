@@ -103,5 +103,17 @@ for (const box of all('[data-progress]')) {
   setTimeout(look, 1000)
 }
 
+// What changes by itself is fetched anew, unless somebody is at it or away.
+for (const part of all('[data-refresh]')) {
+  setInterval(async () => {
+    if (document.hidden || part.contains(document.activeElement)) return
+    const response = await fetch(part.dataset.refresh).catch(() => null)
+    if (!response?.ok || response.redirected) return
+    const open = [...part.querySelectorAll('details')].map((d) => d.open)
+    part.innerHTML = await response.text()
+    part.querySelectorAll('details').forEach((d, i) => { d.open = open[i] })
+  }, 10_000)
+}
+
 // A form that only carries an answer on to the next site sends itself.
 document.querySelector('form[data-send]')?.submit()

@@ -39,7 +39,7 @@ func TestPages(t *testing.T) {
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 	defer cancel()
-	args := []string{"--test", "--test-reporter=spec", "--test-concurrency=1", "--test-force-exit", "web/web.test.mjs", "web/account.test.mjs", "web/passkey.test.mjs"}
+	args := []string{"--test", "--test-reporter=spec", "--test-concurrency=1", "--test-force-exit", "web/web.test.mjs", "web/account.test.mjs", "web/passkey.test.mjs", "web/admin.test.mjs"}
 	if only := os.Getenv("PERCH_WEB_ONLY"); only != "" {
 		args = slices.Insert(args, 1, "--test-name-pattern="+only)
 	}

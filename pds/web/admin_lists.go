@@ -1,0 +1,136 @@
+package web
+
+import (
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"perch/pds/store"
+)
+
+const (
+	maxInvitesMade = 100 // codes at once
+	maxInviteUses  = 10_000
+	maxJobsShown   = 200
+)
+
+// adminInviteList is a page of invite codes.
+type adminInviteList struct {
+	Invites []store.Invite
+	Made    []string // just now
+	Next    string
+}
+
+func (r *request) showInvites(f *Form, made []string) error {
+	invites, err := r.site.opts.Host.ListInvites(r.Context(), r.FormValue("after"), adminPageSize+1)
+	if err != nil {
+		return err
+	}
+	list := adminInviteList{Invites: invites, Made: made}
+	if len(invites) > adminPageSize {
+		list.Invites = invites[:adminPageSize]
+		list.Next = "/admin/invites?" + url.Values{"after": {invites[adminPageSize-1].Code}}.Encode()
+	}
+	return r.renderForm("admin-invites", f, list)
+}
+
+func (s *Site) adminInvites(r *request) error { return r.showInvites(&Form{}, nil) }
+
+// adminInvitesDo makes codes, or disables one. Codes that were made are shown at once: they are not in the log.
+func (s *Site) adminInvitesDo(r *request) error {
+	f := r.form()
+	if f.Value("do") == DeedDisableInvite {
+		return r.administer(Deed{Name: DeedDisableInvite, Object: f.Value("code")}, "/admin/invites")
+	}
+	count, countErr := strconv.Atoi(f.Value("count"))
+	uses, usesErr := strconv.Atoi(f.Value("uses"))
+	if countErr != nil || count < 1 || count > maxInvitesMade {
+		f.add("count", r.t("admin.error-number", "max", maxInvitesMade))
+	}
+	if usesErr != nil || uses < 1 || uses > maxInviteUses {
+		f.add("uses", r.t("admin.error-number", "max", maxInviteUses))
+	}
+	if !f.ok() {
+		return r.showInvites(f, nil)
+	}
+	made, err := s.opts.Host.CreateInvites(r.Context(), r.current().Account, count, int64(uses))
+	if err != nil {
+		return err
+	}
+	return r.showInvites(&Form{}, made)
+}
+
+func (s *Site) adminMails(r *request) error {
+	mails, err := s.opts.Host.ListMails(r.Context())
+	if err != nil {
+		return err
+	}
+	return r.render("admin-mail", mails)
+}
+
+// adminJobList is what is to be done.
+type adminJobList struct {
+	Jobs  []store.Job
+	Moves []AdminMove
+}
+
+func (s *Site) adminJobs(r *request) error {
+	jobs, err := s.opts.Host.ListJobs(r.Context(), maxJobsShown)
+	if err != nil {
+		return err
+	}
+	moves, err := s.opts.Host.ListMoves(r.Context())
+	if err != nil {
+		return err
+	}
+	return r.render("admin-jobs", adminJobList{jobs, moves})
+}
+
+// adminRetry has a mail or a job tried now. One that is gone has been done meanwhile.
+func (s *Site) adminRetry(name, back string) handler {
+	return func(r *request) error {
+		id, err := strconv.ParseInt(r.FormValue("id"), 10, 64)
+		if err != nil {
+			return problem(http.StatusBadRequest, "form")
+		}
+		return r.administer(Deed{Name: name, ID: id}, back)
+	}
+}
+
+// adminStream is who is told of this server, and who reads it.
+type adminStream struct {
+	Relays    []AdminRelay
+	Consumers []AdminConsumer
+}
+
+func (s *Site) adminRelays(r *request) error {
+	return r.render("admin-relays", adminStream{s.opts.Host.Relays(), s.opts.Host.Consumers()})
+}
+
+func (s *Site) adminCrawl(r *request) error {
+	return r.administer(Deed{Name: DeedCrawl, Object: r.FormValue("host")}, "/admin/relays")
+}
+
+// adminLog is a page of the audit log.
+type adminLog struct {
+	Subject, Actor string
+	Lines          []AuditEntry
+	First          bool
+	Next           string
+}
+
+func (s *Site) adminAudit(r *request) error {
+	before, _ := strconv.ParseInt(r.FormValue("before"), 10, 64)
+	log := adminLog{Subject: strings.TrimSpace(r.FormValue("subject")), Actor: strings.TrimSpace(r.FormValue("actor")), First: before == 0}
+	lines, err := s.opts.Host.Audit(r.Context(), log.Subject, log.Actor, before, adminPageSize+1)
+	if err != nil {
+		return err
+	}
+	if len(lines) > adminPageSize {
+		lines = lines[:adminPageSize]
+		log.Next = "/admin/audit?" + url.Values{"subject": {log.Subject}, "actor": {log.Actor}, "before": {strconv.FormatInt(lines[adminPageSize-1].ID, 10)}}.Encode()
+	}
+	log.Lines = lines
+	return r.render("admin-audit", log)
+}
