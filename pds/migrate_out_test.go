@@ -187,25 +187,29 @@ func TestMigrateOutThroughTrouble(t *testing.T) {
 // Whatever this server has acknowledged is at the new host, however late it was written.
 func TestMigrateOutLosesNoWrite(t *testing.T) {
 	m := startLeaving(t, nil)
-	stop, written := make(chan struct{}), []string{}
+	stop, written, mu := make(chan struct{}), []string{}, sync.Mutex{}
 	var wg sync.WaitGroup
-	wg.Go(func() {
-		for i := 0; ; i++ {
-			a := m.old.post("com.atproto.repo.createRecord", map[string]any{
-				"repo": m.old.did, "collection": "app.bsky.feed.post", "record": postRecord(fmt.Sprint("post ", i)),
-			})
-			if a.status != http.StatusOK {
-				a.fails(401, "AccountDeactivated")
-				return
+	for range 4 { // as fast as they can
+		wg.Go(func() {
+			for i := 0; ; i++ {
+				a := m.old.post("com.atproto.repo.createRecord", map[string]any{
+					"repo": m.old.did, "collection": "app.bsky.feed.post", "record": postRecord(fmt.Sprint("post ", i)),
+				})
+				if a.status != http.StatusOK {
+					a.fails(401, "AccountDeactivated")
+					return
+				}
+				mu.Lock()
+				written = append(written, a.ok().str("uri"))
+				mu.Unlock()
+				select {
+				case <-stop:
+					return
+				default:
+				}
 			}
-			written = append(written, a.ok().str("uri"))
-			select {
-			case <-stop:
-				return
-			case <-time.After(time.Millisecond):
-			}
-		}
-	})
+		})
+	}
 	defer func() { close(stop); wg.Wait() }()
 	m.mustBeginOut()
 	m.untilNeeds(migrate.NeedsCode)
