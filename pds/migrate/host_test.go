@@ -36,3 +36,18 @@ func TestRefusalIsShort(t *testing.T) {
 		t.Errorf("%.200q", err)
 	}
 }
+
+func TestLocksAreForgotten(t *testing.T) {
+	m := New(Options{})
+	first := m.only("did:plc:a")
+	done := make(chan struct{})
+	go func() {
+		m.only("did:plc:a")()
+		close(done)
+	}()
+	first()
+	<-done
+	if len(m.locks) != 0 {
+		t.Errorf("%d locks are left", len(m.locks))
+	}
+}

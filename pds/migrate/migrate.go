@@ -149,10 +149,10 @@ type Options struct {
 
 // Manager does the moves. It is safe for use by several goroutines.
 type Manager struct {
-	opts  Options
-	locks sync.Map // of *sync.Mutex by DID: one command at a time
+	opts Options
 
 	mu      sync.Mutex
+	locks   map[syntax.DID]*lock   // one command at a time; guarded by mu
 	ctx     context.Context        // of Run; nil when it does not run. Guarded by mu
 	runners map[syntax.DID]*runner // guarded by mu
 	pacers  map[string]*pacer      // by origin, for all moves from there; guarded by mu
@@ -182,7 +182,7 @@ func New(o Options) *Manager {
 		o.Parallel = 4
 	}
 	return &Manager{
-		opts: o, runners: make(map[syntax.DID]*runner), pacers: make(map[string]*pacer), byPage: make(map[syntax.DID]bool),
+		opts: o, locks: make(map[syntax.DID]*lock), runners: make(map[syntax.DID]*runner), pacers: make(map[string]*pacer), byPage: make(map[syntax.DID]bool),
 	}
 }
 
@@ -241,9 +241,29 @@ func (m *Manager) stop(did syntax.DID) {
 
 // only keeps commands about one account apart.
 func (m *Manager) only(did syntax.DID) (unlock func()) {
-	l, _ := m.locks.LoadOrStore(did, &sync.Mutex{})
-	l.(*sync.Mutex).Lock()
-	return l.(*sync.Mutex).Unlock
+	m.mu.Lock()
+	l := m.locks[did]
+	if l == nil {
+		l = &lock{}
+		m.locks[did] = l
+	}
+	l.users++
+	m.mu.Unlock()
+	l.Lock()
+	return func() {
+		l.Unlock()
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if l.users--; l.users == 0 { // strangers may name any DID
+			delete(m.locks, did)
+		}
+	}
+}
+
+// lock is held by the command about an account that runs, and waited for by others.
+type lock struct {
+	sync.Mutex
+	users int // guarded by the Manager's mu
 }
 
 func (m *Manager) host(mv *move) *host {

@@ -15,6 +15,9 @@ const (
 	blobPage = 100
 	// blobTries is after how many passes a blob is given up that the other host only ever answers with a fault.
 	blobTries = 8
+	// maxLost is how many blobs may be lost: they are all noted, and a host may refer to any number that is nowhere.
+	maxLost   = 100_000
+	maxReason = 120 // bytes
 )
 
 // transfer carries blobs from one host to the other, several at once. One that cannot be carried is noted and does not hold up the rest.
@@ -39,7 +42,7 @@ func (t *transfer) page(ctx context.Context, cids []cid.Cid) error {
 			t.mu.Lock()
 			defer t.mu.Unlock()
 			if lost != "" {
-				t.lost = append(t.lost, Lost{c.String(), lost})
+				t.lost = append(t.lost, Lost{c.String(), clip(lost, maxReason)})
 			} else if err != nil {
 				t.failed = append(t.failed, fmt.Errorf("blob %s: %w", c, err))
 			}
@@ -48,6 +51,9 @@ func (t *transfer) page(ctx context.Context, cids []cid.Cid) error {
 	wg.Wait()
 	if ctx.Err() != nil {
 		return ctx.Err()
+	}
+	if len(t.lost) > maxLost {
+		return fmt.Errorf("more than %d blobs cannot be had; the first: %s: %s", maxLost, t.lost[0].CID, t.lost[0].Reason)
 	}
 	for _, err := range t.failed {
 		if errors.Is(err, errSignIn) || len(t.failed) > blobPage {
@@ -82,7 +88,7 @@ func (t *transfer) giveUp(failures int) error {
 			return err // it is the network
 		}
 		c, reason, _ := strings.Cut(strings.TrimPrefix(e.Error(), "blob "), ": ")
-		t.lost = append(t.lost, Lost{c, reason})
+		t.lost = append(t.lost, Lost{c, clip(reason, maxReason)})
 	}
 	return nil
 }
