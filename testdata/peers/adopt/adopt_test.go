@@ -3,6 +3,7 @@ package adopt
 import (
 	"errors"
 	"io/fs"
+	"maps"
 	"os"
 	"strings"
 	"testing"
@@ -68,6 +69,22 @@ func (r release) adopt(t *testing.T) {
 	w.perch(0, "adopt", w.theirs, "--into", w.ours)
 	unchanged(t, "the database by a run after the server has served", rows, w.dump(w.ours))
 	unchanged(t, "the reference's directory at the end", before, files(t, w.theirs, w.bucketDir))
+	w.goBack()
+}
+
+// goBack: the reference starts on its directory as if nothing had been.
+func (w *world) goBack() {
+	w.t.Helper()
+	w.server = w.start(w.reference)
+	if a := w.signIn("alice.test", w.alice.password); a.status != 200 {
+		w.t.Errorf("sign-in at the reference: %s", a.body)
+	}
+	for _, u := range []*person{w.alice, w.bob} {
+		if head := w.mustGet("com.atproto.sync.getLatestCommit", "", "did", u.did).json(w.t); !maps.Equal(head, w.heads[u.did]) {
+			w.t.Errorf("head of %s: %v, want %v", u.handle, head, w.heads[u.did])
+		}
+	}
+	must(w.t, w.server.Stop())
 }
 
 func (w *world) refusesWhileRunning() {

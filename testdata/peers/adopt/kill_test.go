@@ -2,8 +2,10 @@ package adopt
 
 import (
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -34,6 +36,7 @@ func (w *world) killed() {
 		timer.Stop()
 	}
 	t.Logf("%d of %d runs of up to %s were killed", ended, kills, whole)
+	w.killedAtFiles(into)
 	w.perch(0, "adopt", w.theirs, "--into", into)
 	cmd := exec.Command(w.bin, "check", "--blobs")
 	cmd.Env = append(os.Environ(), "PDS_DATA_DIRECTORY="+into)
@@ -49,6 +52,48 @@ func (w *world) killed() {
 	if left := leftovers(t, into); len(left) > 0 {
 		t.Errorf("left over: %v", left)
 	}
+}
+
+// killedAtFiles kills take-overs, each from the beginning, once so many files are in the target folder: the same moments however fast the machine is.
+func (w *world) killedAtFiles(into string) {
+	t := w.t
+	t.Helper()
+	all := countFiles(w.ours + "-whole")
+	for n := 1; n < all; n += max(1, all/fileKills) {
+		must(t, os.RemoveAll(into))
+		cmd := exec.Command(w.bin, "adopt", w.theirs, "--into", into)
+		must(t, cmd.Start())
+		ended := make(chan struct{})
+		go func() {
+			_ = cmd.Wait()
+			close(ended)
+		}()
+		for over := false; !over; {
+			select {
+			case <-ended:
+				over = true
+			default:
+				if over = countFiles(into) >= n; over {
+					_ = cmd.Process.Kill()
+					<-ended
+				}
+			}
+		}
+		w.perch(0, "adopt", w.theirs, "--into", into, "--dry-run") // what is left stands in nobody's way
+	}
+}
+
+// fileKills is about how often.
+const fileKills = 6
+
+func countFiles(dir string) (n int) {
+	_ = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			n++
+		}
+		return nil // files come and go meanwhile
+	})
+	return n
 }
 
 func rows(dump string) string { return strings.SplitN(dump, ",", 2)[0] }

@@ -29,6 +29,7 @@ type world struct {
 	bin, theirs, ours string // program, data folders
 	peers, bucketDir  string // bucketDir: where the S3 server has its objects; "" without
 	plc, server       *server.Process
+	reference         server.Spec
 	port              int
 
 	alice, bob, carol, dave, erin *person
@@ -82,6 +83,7 @@ func (w *world) startReference() {
 	}
 	must(w.t, os.MkdirAll(w.theirs, 0o700))
 	must(w.t, os.WriteFile(filepath.Join(w.theirs, "pds.env"), []byte(strings.Join(spec.Env, "\n")+"\n"), 0o600))
+	w.reference = spec
 	w.server = w.start(spec)
 }
 
