@@ -10,6 +10,7 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 
+	"perch/pds/oauth/dpop"
 	"perch/pds/oauth/scope"
 )
 
@@ -273,17 +274,22 @@ func (c *client) setKeys(body []byte) error {
 	}
 	var keys []jose.JSONWebKey
 	for _, raw := range set.Keys {
-		var secret map[string]json.RawMessage
-		if json.Unmarshal(raw, &secret) != nil || len(raw) > maxClientKey {
+		var members map[string]json.RawMessage
+		if json.Unmarshal(raw, &members) != nil || len(raw) > maxClientKey {
 			return fmt.Errorf("jwks has an entry that is no key")
 		}
 		for _, member := range []string{"d", "k"} {
-			if _, has := secret[member]; has {
+			if _, has := members[member]; has {
 				return fmt.Errorf("jwks has a private key: it is known to everybody now, make another")
 			}
 		}
+		dpop.FillCoordinates(members)
+		full, err := json.Marshal(members)
+		if err != nil {
+			return err
+		}
 		var k jose.JSONWebKey
-		if k.UnmarshalJSON(raw) != nil || !k.Valid() || !k.IsPublic() || k.KeyID == "" || k.Use != "" && k.Use != "sig" {
+		if k.UnmarshalJSON(full) != nil || !k.Valid() || !k.IsPublic() || k.KeyID == "" || k.Use != "" && k.Use != "sig" {
 			continue
 		}
 		keys = append(keys, k)

@@ -173,6 +173,7 @@ func parseKey(members map[string]json.RawMessage) (*proofKey, error) {
 			return nil, bad("jwk must be a public key")
 		}
 	}
+	FillCoordinates(members)
 	raw, err := json.Marshal(members)
 	if err != nil {
 		return nil, bad("jwk")

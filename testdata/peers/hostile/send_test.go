@@ -146,7 +146,11 @@ func (s *sender) encode(r *row) []byte {
 	return b.Bytes()
 }
 
-var errorName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9]*$`)
+var (
+	errorName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9]*$`)
+	// oauthErrorName is what RFC 6750 and RFC 9449 call what is wrong with an app's token or proof.
+	oauthErrorName = regexp.MustCompile(`^(invalid_token|invalid_dpop_proof|use_dpop_nonce)$`)
+)
 
 // judge tells what is wrong with an answer.
 func (r *row) judge(a *answer) error {
@@ -176,7 +180,11 @@ func (r *row) judgeName(a *answer) error {
 	if !strings.HasPrefix(a.header.Get("Content-Type"), "application/json") {
 		return fmt.Errorf("status %d with content type %q", a.status, a.header.Get("Content-Type"))
 	}
-	if e.Error == nil || e.Message == nil || !errorName.MatchString(*e.Error) || *e.Message == "" {
+	names := errorName
+	if strings.HasPrefix(a.header.Get("WWW-Authenticate"), "DPoP ") {
+		names = oauthErrorName
+	}
+	if e.Error == nil || e.Message == nil || !names.MatchString(*e.Error) || *e.Message == "" {
 		return fmt.Errorf("status %d without a name and a message: %.200s", a.status, a.body)
 	}
 	if r.want != "" && !slices.Contains(strings.Split(r.want, "|"), *e.Error) {

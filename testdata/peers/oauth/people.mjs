@@ -56,8 +56,7 @@ async function shows(page, selector) {
   try {
     await page.waitForSelector(selector)
   } catch (error) {
-    error.message += `\n${page.url()} shows:\n${await page.innerText('body')}`
-    throw error
+    throw new Error(`${selector} is missing; ${page.url()} shows:\n${await page.innerText('body')}`, { cause: error })
   }
 }
 
