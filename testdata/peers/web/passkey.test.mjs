@@ -92,8 +92,9 @@ for (const size of Object.keys(sizes)) {
 
     await device.touch(false)
     await signOut(page)
-    await page.goto(await ask())
-    await device.touch(true) // which takes the offer beside the name
+    await page.goto('about:blank') // no page may wait for a touch when touching begins
+    await device.touch(true)
+    await page.goto(await ask()) // where the offer beside the name is taken at once
     await page.waitForSelector('text="Allow"')
 
     await page.goto(url + '/account/passkeys')
