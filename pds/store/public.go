@@ -15,8 +15,8 @@ type PublicAccount struct {
 	Body   []byte // nil when there is no such record, or it is taken down
 }
 
-// PublicAccounts lists active accounts that are older than before, the newest first, each with its record under path. It costs what it lists, however
-// many accounts there are.
+// PublicAccounts lists active accounts that are older than before, the newest first, each with its record under path. It costs what it lists, and a step for
+// each account between that is not active.
 func (s *Store) PublicAccounts(ctx context.Context, before AccountID, limit int, path string) ([]PublicAccount, error) {
 	rows, err := s.read.query(ctx, `SELECT a.id, a.did, a.handle, r.body FROM account a
 		LEFT JOIN record r ON r.account = a.id AND r.path = ?3 AND r.takedown_ref IS NULL
