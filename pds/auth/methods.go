@@ -8,9 +8,12 @@ import (
 
 const methodCreateAccount = "com.atproto.server.createAccount"
 
+// protectedNamespace are the methods of moderators. The moderation service speaks for itself: when its DID is an account here, this server's copy of its key makes
+// nobody a moderator who has a session of that account, let alone an app password.
+const protectedNamespace = "com.atproto.admin."
+
 // protectedMethods change or reveal what only the owner of an account may. They are never called in somebody's name.
 var protectedMethods = lowerSet(
-	"com.atproto.admin.sendEmail",
 	"com.atproto.identity.requestPlcOperationSignature",
 	"com.atproto.identity.signPlcOperation",
 	"com.atproto.identity.submitPlcOperation",
@@ -44,7 +47,10 @@ func lowerSet(methods ...string) map[string]bool {
 func sameMethod(a syntax.NSID, b string) bool { return strings.EqualFold(string(a), b) }
 
 // IsProtected tells whether no service token is ever made for the method and no request for it passed on. Letter case does not count.
-func IsProtected(method syntax.NSID) bool { return protectedMethods[strings.ToLower(string(method))] }
+func IsProtected(method syntax.NSID) bool {
+	m := strings.ToLower(string(method))
+	return protectedMethods[m] || strings.HasPrefix(m, protectedNamespace)
+}
 
 // IsPrivileged tells whether the method is closed to plain app passwords: direct messages, and moving the account away. Letter case does not
 // count.
