@@ -10,7 +10,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/urfave/cli/v3"
 
@@ -120,8 +119,7 @@ func (p *program) listAccounts(ctx context.Context, c *cli.Command) error {
 	if err != nil {
 		return err
 	}
-	w := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "DID\tSTATUS\tHANDLE")
+	w := p.table("DID", "STATUS", "HANDLE")
 	for cursor := ""; ; {
 		var page struct {
 			Cursor string

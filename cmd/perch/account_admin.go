@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/urfave/cli/v3"
@@ -126,7 +125,7 @@ func (p *program) accountInfo(ctx context.Context, _ *cli.Command, server *clien
 		return err
 	}
 	state := (&repoEntry{Active: status.Active, Status: status.Status}).status()
-	w := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
+	w := p.table()
 	for _, line := range [][2]string{
 		{"handle", acct.Handle}, {"did", acct.DID}, {"status", state}, {"takedown", subject.Takedown.Ref}, {"deactivated", acct.DeactivatedAt},
 		{"email", acct.Email}, {"confirmed", acct.EmailConfirmedAt}, {"created", acct.IndexedAt}, {"invited by", acct.InvitedBy.Code},

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"text/tabwriter"
 
 	"github.com/urfave/cli/v3"
 
@@ -41,8 +40,7 @@ func (p *program) setRole(ctx context.Context, c *cli.Command) error {
 		return err
 	}
 	yes := map[bool]string{true: "yes", false: "no"}
-	w := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "HANDLE\tDID\tADMINISTRATOR\tSECOND FACTOR")
+	w := p.table("HANDLE", "DID", "ADMINISTRATOR", "SECOND FACTOR")
 	for _, a := range out {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", dash(a.Handle.String()), a.DID, yes[a.Admin], yes[a.Factor])
 		if a.Admin && !a.Factor {
@@ -81,8 +79,7 @@ func (p *program) showAudit(ctx context.Context, c *cli.Command) error {
 	if err != nil {
 		return err
 	}
-	w := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "ID\tTIME\tACTOR\tADDRESS\tACTION\tSUBJECT\tDETAIL\tREASON\tRESULT")
+	w := p.table("ID", "TIME", "ACTOR", "ADDRESS", "ACTION", "SUBJECT", "DETAIL", "REASON", "RESULT")
 	for _, l := range lines {
 		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", l.ID, l.At.Local().Format("2006-01-02 15:04:05"), name(l.ActorHandle, l.Actor, l.Kind),
 			dash(l.Address), l.Action, name(l.SubjectHandle, l.Subject, "-"), dash(printable(l.Detail)), dash(printable(l.Reason)), printable(l.Result))

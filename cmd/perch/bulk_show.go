@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 	"unicode"
 
@@ -116,7 +115,7 @@ func printable(s string) string {
 }
 
 func (b *bulk) showResults() error {
-	w := tabwriter.NewWriter(b.p.stdout, 0, 0, 2, ' ', 0)
+	w := b.p.table()
 	for _, r := range b.rows {
 		state, why := r.state(), r.err
 		if r.waits == "" && !r.done && r.err != "" {
@@ -129,7 +128,7 @@ func (b *bulk) showResults() error {
 
 // showPlan shows what a run would do.
 func (b *bulk) showPlan() error {
-	w := tabwriter.NewWriter(b.p.stdout, 0, 0, 2, ' ', 0)
+	w := b.p.table()
 	for _, r := range b.rows {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", r.Account, r.st.DID, r.st.Host, r.account(), b.would(r))
 	}

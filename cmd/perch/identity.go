@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"text/tabwriter"
 	"time"
 
 	"github.com/urfave/cli/v3"
@@ -50,8 +49,7 @@ func (p *program) rotationKey(ctx context.Context, c *cli.Command, in pds.Rotati
 	if err := server.postTo(ctx, pds.RotationKeyPath, in, &out); err != nil {
 		return out, err
 	}
-	w := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "HOLDER\tTYPE\tKEY")
+	w := p.table("HOLDER", "TYPE", "KEY")
 	for _, k := range out.Keys {
 		fmt.Fprintf(w, "%s\t%s\t%s\n", k.Holder, k.Type, k.Key)
 	}

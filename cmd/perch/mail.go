@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/urfave/cli/v3"
@@ -92,8 +91,7 @@ func (p *program) listMail(ctx context.Context, c *cli.Command) error {
 	if err != nil {
 		return err
 	}
-	w := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "TIME\tTO\tHANDLE\tSUBJECT\tSTATE")
+	w := p.table("TIME", "TO", "HANDLE", "SUBJECT", "STATE")
 	for _, m := range mails {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", m.CreatedAt.Local().Format("2006-01-02 15:04"), m.To, dash(m.Handle.String()), m.Subject, mailState(&m))
 	}

@@ -45,7 +45,7 @@ func rotationKey(q *prompter, c *cli.Command) (string, error) {
 }
 
 // announceKey tells the server that no code needs to be mailed, if a move is under way already.
-func (m *mover) announceKey(ctx context.Context) error {
+func (m *inMover) announceKey(ctx context.Context) error {
 	if m.key == "" {
 		return nil
 	}
@@ -58,7 +58,7 @@ func (m *mover) announceKey(ctx context.Context) error {
 }
 
 // sign has the change of the DID signed with a rotation key: the one of the file once, and then, or without a file, one that is asked for.
-func (m *mover) sign(ctx context.Context, st *pds.Migration) error {
+func (m *inMover) sign(ctx context.Context, st *pds.Migration) error {
 	m.complete(st)
 	if st.Error == "" && m.key != "" {
 		_, err := m.send(ctx, pds.MigrateCode, pds.MigrateRequest{RotationKey: m.key})

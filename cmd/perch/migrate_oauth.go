@@ -9,7 +9,7 @@ import (
 )
 
 // consent has the owner sign in at the old server in a browser, and waits for it.
-func (m *mover) consent(ctx context.Context) error {
+func (m *inMover) consent(ctx context.Context) error {
 	out, err := m.send(ctx, pds.MigrateOAuth, pds.MigrateRequest{RotationKey: m.key})
 	if err != nil {
 		return err
@@ -40,7 +40,7 @@ func (m *mover) consent(ctx context.Context) error {
 }
 
 // choosePassword begins the move of who has signed in.
-func (m *mover) choosePassword(ctx context.Context) error {
+func (m *inMover) choosePassword(ctx context.Context) error {
 	fresh, err := m.secret("New password for the account here:")
 	if err != nil {
 		return err
@@ -53,7 +53,7 @@ func (m *mover) choosePassword(ctx context.Context) error {
 }
 
 // farewell asks for the old server's password only to deactivate the account there, which some servers let nobody do who has signed in in a browser.
-func (m *mover) farewell(ctx context.Context, st *pds.Migration) error {
+func (m *inMover) farewell(ctx context.Context, st *pds.Migration) error {
 	m.line("The account lives here now. The old server deactivates the one there only for its password: " + st.Error)
 	password, err := m.secret("Password of " + m.base.Account + " at the old server (\"stay\" leaves the account there as it is):")
 	if err != nil {

@@ -3,11 +3,8 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
-	"text/tabwriter"
-	"time"
 
 	"github.com/urfave/cli/v3"
 
@@ -43,7 +40,7 @@ func (p *program) migrateOutCommand() *cli.Command {
 type outMover struct{ *mover }
 
 func (p *program) migrateOut(ctx context.Context, c *cli.Command) error {
-	m, done, err := p.mover(ctx, c)
+	m, done, err := p.mover(ctx, c, true)
 	if done || err != nil {
 		return err
 	}
@@ -72,7 +69,7 @@ func (m *outMover) run(ctx context.Context) error {
 			m.line("The new server has ended the session.")
 			err = m.signIn(ctx, pds.MigrateSignIn, pds.MigrateRequest{})
 		case st.Needs == pds.MigrationNeedsCode && m.key == "":
-			err = m.code(ctx, st)
+			err = m.mailedCode(ctx, st, "This server has mailed a code to the account's owner.")
 		case st.Needs == pds.MigrationNeedsCode, st.Needs == pds.MigrationNeedsSignature:
 			err = m.signature(ctx, st)
 		default:
@@ -120,39 +117,9 @@ func (m *outMover) begin(ctx context.Context) error {
 	}
 }
 
-// same says that both sides hold the same, or what is missing.
-func (m *outMover) same(st *pds.Migration) {
-	m.line(fmt.Sprintf("%d records and %d of %d blobs are at %s, the same as here.", st.Records, st.BlobsThere, st.Blobs, st.Host))
-	for _, l := range st.Lost {
-		m.line(fmt.Sprintf("Not to be had: blob %s: %s", l.CID, l.Reason))
-	}
-	for _, n := range st.Notes {
-		m.line(n)
-	}
-}
-
-func (m *outMover) code(ctx context.Context, st *pds.Migration) error {
-	m.same(st)
-	m.line("This server has mailed a code to the account's owner. With it the account is moved, for good. (\"resend\" mails another, --abandon gives up.)")
-	return m.untilTaken(func() error {
-		code, err := m.ask("Code from the mail:")
-		if err != nil {
-			return err
-		}
-		action := pds.MigrateCode
-		if code == "resend" {
-			action = pds.MigrateResend
-		}
-		if _, err = m.send(ctx, action, pds.MigrateRequest{Code: code}); err == nil && action == pds.MigrateResend {
-			err = errAskAgain
-		}
-		return err
-	})
-}
-
 // signature has the operation signed with the rotation key that was given, or by its owner elsewhere.
 func (m *outMover) signature(ctx context.Context, st *pds.Migration) error {
-	m.same(st)
+	m.complete(st)
 	if m.key != "" {
 		_, err := m.send(ctx, pds.MigrateCode, pds.MigrateRequest{RotationKey: m.key})
 		return err
@@ -176,29 +143,4 @@ func (m *outMover) signature(ctx context.Context, st *pds.Migration) error {
 		}
 		return m.server.postTo(ctx, pds.MigratePath, in, &pds.MigrateAnswer{})
 	})
-}
-
-var errAskAgain = errors.New("ask again")
-
-// untilTaken repeats a question until the server takes the answer.
-func (m *outMover) untilTaken(try func() error) error {
-	for {
-		err := try()
-		var refused *serverError
-		switch {
-		case errors.Is(err, errAskAgain):
-		case errors.As(err, &refused) && refused.Status < 500:
-			m.line(refused.Message)
-		default:
-			return err
-		}
-	}
-}
-
-func (m *outMover) report(st *pds.Migration) error {
-	m.line("Done.")
-	r, w := st.Report, tabwriter.NewWriter(m.p.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(w, "handle\t%s\ndid\t%s\nto\t%s\nrecords\t%d, of which follows %d\nblobs\t%d (%s)\ntook\t%s\n",
-		st.Handle, st.DID, st.Host, r.Records, r.Follows, r.Blobs, size(r.BlobBytes), time.Duration(r.Seconds)*time.Second)
-	return m.remarks(w, r)
 }

@@ -32,6 +32,16 @@ func (m *Manager) commandAlone(ctx context.Context, did syntax.DID, do func(cont
 	return m.status(ctx, mv)
 }
 
+// atCode is command for a move that waits for its owner's word.
+func (m *Manager) atCode(ctx context.Context, did syntax.DID, do func(context.Context, *move) error) (*Status, error) {
+	return m.command(ctx, did, func(ctx context.Context, mv *move) error {
+		if mv.State != StateCode {
+			return ErrState
+		}
+		return do(ctx, mv)
+	})
+}
+
 // SignIn begins a new session at the other host, when the one that was there has ended.
 func (m *Manager) SignIn(ctx context.Context, did syntax.DID, password, code string) (*Status, error) {
 	needs := ""
@@ -54,16 +64,13 @@ func (m *Manager) SignIn(ctx context.Context, did syntax.DID, password, code str
 	return st, err
 }
 
-// Resend asks the old host to mail another code; or one at all, if a rotation key was to sign.
+// Resend has another code mailed; or one at all, if a rotation key was to sign.
 func (m *Manager) Resend(ctx context.Context, did syntax.DID) (*Status, error) {
-	if m.goesOut(ctx, did) {
-		return m.resendOut(ctx, did)
-	}
-	return m.command(ctx, did, func(ctx context.Context, mv *move) error {
-		if mv.State != StateCode {
-			return ErrState
-		}
+	return m.atCode(ctx, did, func(ctx context.Context, mv *move) error {
 		mv.Error, mv.OwnKey = "", ""
+		if mv.Out {
+			return m.opts.Here.MailCode(ctx, mv.Account)
+		}
 		if m.arrived(ctx, mv) {
 			return nil
 		}
@@ -73,27 +80,29 @@ func (m *Manager) Resend(ctx context.Context, did syntax.DID) (*Status, error) {
 
 // Again looks anew for blobs that could not be had before, or has a step that waits for its next attempt try now.
 func (m *Manager) Again(ctx context.Context, did syntax.DID) (*Status, error) {
-	if m.goesOut(ctx, did) {
-		return m.againOut(ctx, did)
-	}
 	return m.command(ctx, did, func(ctx context.Context, mv *move) error {
-		if mv.State == StateCode && !m.arrived(ctx, mv) && len(mv.Lost) > 0 {
+		switch {
+		case mv.State != StateCode:
+		case mv.Out:
+			mv.State = StateBlobs
+		case !m.arrived(ctx, mv) && len(mv.Lost) > 0:
 			mv.State, mv.Lost = StateBlobs, nil
 		}
 		return nil
 	})
 }
 
-// Abandon gives a move up: account and data here are deleted, unless the account was here before, and the session at the old host is ended. The error is ErrChanged when the DID may have been changed,
+// Abandon gives a move up. Of one to here, account and data here are deleted, unless the account was here before, and the session at the old host is ended. Of one to
+// another server, the account here is as it was, and the one there is deleted if the new host lets it. The error is ErrChanged when the DID may have been changed,
 // by the move or by its owner, who can do all steps with the standard calls too.
 func (m *Manager) Abandon(ctx context.Context, did syntax.DID) (*Status, error) {
-	if m.goesOut(ctx, did) {
-		return m.abandonOut(ctx, did)
-	}
 	changed := false
 	st, err := m.command(ctx, did, func(ctx context.Context, mv *move) error {
 		if mv.State.Changed() {
 			return ErrChanged
+		}
+		if mv.Out {
+			return m.abandonOut(ctx, mv)
 		}
 		if changed = m.arrived(ctx, mv); !changed {
 			mv.State, mv.Error = StateAbandoning, ""
@@ -111,7 +120,7 @@ func (m *Manager) arrived(ctx context.Context, mv *move) bool {
 	if mv.Account == 0 {
 		return false
 	}
-	named, err := m.opts.Here.Named(ctx, mv.Account)
+	named, err := m.named(ctx, mv)
 	if err != nil || !named {
 		return false // what is deleted asks again, and wants to be sure
 	}

@@ -25,12 +25,12 @@ func (r counted) Read(b []byte) (int, error) {
 }
 
 // fetchRepo has the old host's repository verified and stored here.
-func (m *Manager) fetchRepo(ctx context.Context, mv *move, h *host, loaded *counter) error {
+func (m *Manager) fetchRepo(ctx context.Context, mv *move, h *host, r *runner) error {
 	var got Imported
 	c := call{method: "com.atproto.sync.getRepo", query: mv.query(), token: accessToken}
 	err := h.do(ctx, c, func(resp *http.Response) (err error) {
-		loaded.n.Store(0)
-		got, err = m.opts.Here.Import(ctx, mv.Account, counted{resp.Body, loaded})
+		r.loaded.n.Store(0)
+		got, err = m.opts.Here.Import(ctx, mv.Account, counted{resp.Body, r.loaded})
 		return err
 	})
 	if err != nil {
@@ -41,7 +41,7 @@ func (m *Manager) fetchRepo(ctx context.Context, mv *move, h *host, loaded *coun
 }
 
 // fetchBlobs fetches what records refer to and is not here.
-func (m *Manager) fetchBlobs(ctx context.Context, mv *move, h *host) error {
+func (m *Manager) fetchBlobs(ctx context.Context, mv *move, h *host, _ *runner) error {
 	t := &transfer{carry: func(ctx context.Context, c cid.Cid) (string, error) { return m.fetchBlob(ctx, mv, h, c) }}
 	for after := cid.Undef; ; {
 		missing, err := m.opts.Here.MissingBlobs(ctx, mv.Account, after, blobPage)

@@ -3,6 +3,7 @@ package migrate
 import (
 	"context"
 
+	"github.com/bluesky-social/indigo/atproto/atcrypto"
 	"github.com/bluesky-social/indigo/atproto/syntax"
 
 	"perch/identity/plc"
@@ -10,27 +11,39 @@ import (
 
 // ConfirmWithKey signs the change of the DID with one of its rotation keys, which somebody has who needs no code for it.
 func (m *Manager) ConfirmWithKey(ctx context.Context, did syntax.DID, rotationKey string) (*Status, error) {
-	if m.goesOut(ctx, did) {
-		return m.confirmOutWithKey(ctx, did, rotationKey)
-	}
-	return m.signed(ctx, did, true, func(ctx context.Context, mv *move, _ *host, want Recommended) (op plc.Operation, err error) {
-		last, err := m.opts.Here.LastOperation(ctx, mv.DID)
-		if err != nil {
-			return op, err
+	return m.atCode(ctx, did, func(ctx context.Context, mv *move) error {
+		if mv.Out {
+			return m.confirmOutWithKey(ctx, mv, rotationKey)
 		}
-		key, _, err := plc.RotationKey(rotationKey, last.RotationKeys)
-		if err != nil {
-			return op, err
-		}
-		next, err := plc.Update(last, func(op *plc.Operation) {
-			op.RotationKeys, op.AlsoKnownAs = want.RotationKeys, want.AlsoKnownAs
-			op.VerificationMethods, op.Services = want.VerificationMethods, want.Services
+		return m.signed(ctx, mv, true, func(_ *host, want Recommended) (op plc.Operation, err error) {
+			key, err := m.rotationKey(ctx, did, rotationKey)
+			if err != nil {
+				return op, err
+			}
+			next, err := plc.Update(key.last, func(op *plc.Operation) {
+				op.RotationKeys, op.AlsoKnownAs = want.RotationKeys, want.AlsoKnownAs
+				op.VerificationMethods, op.Services = want.VerificationMethods, want.Services
+			})
+			if err != nil {
+				return op, err
+			}
+			return plc.Sign(next, key.private)
 		})
-		if err != nil {
-			return op, err
-		}
-		return plc.Sign(next, key)
 	})
+}
+
+// rotationKey is a key that may change a DID, and the operation after which it may.
+type rotationKey struct {
+	private atcrypto.PrivateKey
+	public  string // did:key
+	last    plc.Operation
+}
+
+func (m *Manager) rotationKey(ctx context.Context, did syntax.DID, private string) (key rotationKey, err error) {
+	if key.last, err = m.opts.Here.LastOperation(ctx, did); err == nil {
+		key.private, key.public, err = plc.RotationKey(private, key.last.RotationKeys)
+	}
+	return key, err
 }
 
 // announceKey notes of a move under way that a rotation key will sign, so that no code needs to be mailed.
@@ -53,10 +66,6 @@ func (m *Manager) ownKey(ctx context.Context, did syntax.DID, rotationKey string
 	if rotationKey == "" || did.Method() != "plc" {
 		return "", nil
 	}
-	last, err := m.opts.Here.LastOperation(ctx, did)
-	if err != nil {
-		return "", err
-	}
-	_, public, err := plc.RotationKey(rotationKey, last.RotationKeys)
-	return public, err
+	key, err := m.rotationKey(ctx, did, rotationKey)
+	return key.public, err
 }

@@ -38,14 +38,7 @@ type aboutHost struct {
 // it. If the account moves there already, its status is the answer. An account that was made there by an attempt whose answer was lost is found again by
 // its password.
 func (m *Manager) BeginOut(ctx context.Context, in BeginOut) (*Status, error) {
-	origin, ok := identity.Origin(in.To)
-	if !ok {
-		return nil, fmt.Errorf("%w: write the address of the new server as https://pds.example.com", ErrHost)
-	}
-	if origin == m.opts.Here.URL() {
-		return nil, fmt.Errorf("%w: %s", ErrHere, in.Account)
-	}
-	who, err := m.opts.Here.Resident(ctx, in.Account)
+	origin, who, err := m.leaver(ctx, in.Account, in.To)
 	if err != nil {
 		return nil, err
 	}
@@ -72,6 +65,19 @@ func (m *Manager) BeginOut(ctx context.Context, in BeginOut) (*Status, error) {
 		return nil, fmt.Errorf("%w: the DID does not name this server, so the account cannot leave from here", ErrState)
 	}
 	return m.beginOut(ctx, mv, who, in)
+}
+
+// leaver is the account that may leave for another server, and that one's origin.
+func (m *Manager) leaver(ctx context.Context, did syntax.DID, to string) (origin string, who Resident, err error) {
+	origin, ok := identity.Origin(to)
+	if !ok {
+		return "", who, fmt.Errorf("%w: write the address of the new server as https://pds.example.com", ErrHost)
+	}
+	if origin == m.opts.Here.URL() {
+		return "", who, fmt.Errorf("%w: %s", ErrHere, did)
+	}
+	who, err = m.opts.Here.Resident(ctx, did)
+	return origin, who, err
 }
 
 func (m *Manager) beginOut(ctx context.Context, mv *move, who Resident, in BeginOut) (*Status, error) {
@@ -226,46 +232,28 @@ func (m *Manager) notThere(ctx context.Context, mv *move, unsure bool, why error
 	return errors.Join(why, m.opts.Store.Update(ctx, func(tx *store.Tx) error { return tx.DeleteMigration(ctx, mv.DID) }))
 }
 
-// goesOut tells whether a move that is under way leads away from here.
-func (m *Manager) goesOut(ctx context.Context, did syntax.DID) bool {
-	mv, err := m.load(ctx, did)
-	return err == nil && mv.Out
-}
-
-// atCode is command for a move out that waits for its owner's word.
-func (m *Manager) atCode(ctx context.Context, did syntax.DID, do func(context.Context, *move) error) (*Status, error) {
-	return m.command(ctx, did, func(ctx context.Context, mv *move) error {
-		if !mv.Out || mv.State != StateCode {
-			return ErrState
-		}
-		return do(ctx, mv)
-	})
-}
-
 // confirmOut takes the code that this server has mailed, and signs the change of the DID with this server's key.
-func (m *Manager) confirmOut(ctx context.Context, did syntax.DID, code string) (*Status, error) {
-	return m.atCode(ctx, did, func(ctx context.Context, mv *move) error {
-		op, err := m.plan(ctx, mv)
+func (m *Manager) confirmOut(ctx context.Context, mv *move, code string) error {
+	op, err := m.plan(ctx, mv)
+	if err != nil {
+		return err
+	}
+	if mv.OwnerSigns {
+		return fmt.Errorf("%w: the DID does not list this server's rotation key, so one of its owner's has to sign", ErrState)
+	}
+	if op != nil {
+		signed, err := m.opts.Here.Sign(*op)
 		if err != nil {
 			return err
 		}
-		if mv.OwnerSigns {
-			return fmt.Errorf("%w: the DID does not list this server's rotation key, so one of its owner's has to sign", ErrState)
+		op = &signed
+	}
+	return m.opts.Store.Update(ctx, func(tx *store.Tx) error {
+		if err := m.opts.Here.UseCode(ctx, tx, mv.Account, code); err != nil {
+			return err
 		}
-		if op != nil {
-			signed, err := m.opts.Here.Sign(*op)
-			if err != nil {
-				return err
-			}
-			op = &signed
-		}
-		return m.opts.Store.Update(ctx, func(tx *store.Tx) error {
-			if err := m.opts.Here.UseCode(ctx, tx, mv.Account, code); err != nil {
-				return err
-			}
-			mv.confirmed(op)
-			return m.saveIn(ctx, tx, mv)
-		})
+		mv.confirmed(op)
+		return m.saveIn(ctx, tx, mv)
 	})
 }
 
@@ -274,34 +262,31 @@ func (mv *move) confirmed(op *plc.Operation) {
 }
 
 // confirmOutWithKey signs the change of the DID with one of its rotation keys, which shows that it is wanted as a code would.
-func (m *Manager) confirmOutWithKey(ctx context.Context, did syntax.DID, rotationKey string) (*Status, error) {
-	return m.atCode(ctx, did, func(ctx context.Context, mv *move) error {
-		op, err := m.plan(ctx, mv)
-		if err != nil {
-			return err
-		}
-		if op == nil {
-			return fmt.Errorf("%w: only a did:plc has rotation keys", ErrKey)
-		}
-		last, err := m.opts.Here.LastOperation(ctx, mv.DID)
-		if err != nil {
-			return err
-		}
-		key, _, err := plc.RotationKey(rotationKey, last.RotationKeys)
-		if err != nil {
-			return err
-		}
-		signed, err := plc.Sign(*op, key)
-		if err == nil {
-			mv.confirmed(&signed)
-		}
+func (m *Manager) confirmOutWithKey(ctx context.Context, mv *move, rotationKey string) error {
+	op, err := m.plan(ctx, mv)
+	if err != nil {
 		return err
-	})
+	}
+	if op == nil {
+		return fmt.Errorf("%w: only a did:plc has rotation keys", ErrKey)
+	}
+	key, err := m.rotationKey(ctx, mv.DID, rotationKey)
+	if err != nil {
+		return err
+	}
+	signed, err := plc.Sign(*op, key.private)
+	if err == nil {
+		mv.confirmed(&signed)
+	}
+	return err
 }
 
-// ConfirmSigned takes the operation that changes the DID, signed by its owner with a rotation key of the DID's.
+// ConfirmSigned takes the operation that changes the DID of an account that leaves, signed by its owner with a rotation key of the DID's.
 func (m *Manager) ConfirmSigned(ctx context.Context, did syntax.DID, op plc.Operation) (*Status, error) {
 	return m.atCode(ctx, did, func(ctx context.Context, mv *move) error {
+		if !mv.Out {
+			return ErrState
+		}
 		want, err := m.plan(ctx, mv)
 		if err != nil {
 			return err
@@ -317,42 +302,20 @@ func (m *Manager) ConfirmSigned(ctx context.Context, did syntax.DID, op plc.Oper
 	})
 }
 
-// resendOut mails the owner another code.
-func (m *Manager) resendOut(ctx context.Context, did syntax.DID) (*Status, error) {
-	return m.atCode(ctx, did, func(ctx context.Context, mv *move) error {
-		mv.Error = ""
-		return m.opts.Here.MailCode(ctx, mv.Account)
-	})
-}
-
-// againOut looks anew for blobs that were not to be had, or has a step that waits for its next attempt try now.
-func (m *Manager) againOut(ctx context.Context, did syntax.DID) (*Status, error) {
-	return m.command(ctx, did, func(_ context.Context, mv *move) error {
-		if mv.State == StateCode {
-			mv.State = StateBlobs
-		}
+// abandonOut is Abandon for a move out.
+func (m *Manager) abandonOut(ctx context.Context, mv *move) error {
+	switch mv.State {
+	case StateAbandoned:
 		return nil
-	})
-}
-
-// abandonOut gives a move out up: the account here is as it was, the one there is deleted if the new host lets it.
-func (m *Manager) abandonOut(ctx context.Context, did syntax.DID) (*Status, error) {
-	return m.command(ctx, did, func(ctx context.Context, mv *move) error {
-		switch {
-		case mv.State.Changed():
+	case StateDocument:
+		if named, err := m.named(ctx, mv); err != nil {
+			return err
+		} else if named {
 			return ErrChanged
-		case mv.State == StateAbandoned:
-			return nil
-		case mv.State == StateDocument:
-			if named, err := m.opts.Here.Names(ctx, mv.DID, mv.Endpoint, mv.Key); err != nil {
-				return err
-			} else if named {
-				return ErrChanged
-			}
 		}
-		mv.State, mv.Error, mv.Needs, mv.Holding, mv.Operation = StateAbandoning, "", "", false, nil
-		return nil
-	})
+	}
+	mv.State, mv.Error, mv.Needs, mv.Holding, mv.Operation = StateAbandoning, "", "", false, nil
+	return nil
 }
 
 // Destination is a server to which an account may go, with what it wants.
@@ -365,14 +328,7 @@ type Destination struct {
 
 // Inquire asks a server what it wants before an account goes there.
 func (m *Manager) Inquire(ctx context.Context, did syntax.DID, to string) (*Destination, error) {
-	origin, ok := identity.Origin(to)
-	if !ok {
-		return nil, fmt.Errorf("%w: write the address of the new server as https://pds.example.com", ErrHost)
-	}
-	if origin == m.opts.Here.URL() {
-		return nil, fmt.Errorf("%w: %s", ErrHere, did)
-	}
-	who, err := m.opts.Here.Resident(ctx, did)
+	origin, who, err := m.leaver(ctx, did, to)
 	if err != nil {
 		return nil, err
 	}

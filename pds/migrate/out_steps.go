@@ -13,51 +13,8 @@ import (
 	"perch/pds/store"
 )
 
-// stepOut is step for a move to another server.
-func (m *Manager) stepOut(ctx context.Context, mv *move, h *host, r *runner) error {
-	if !mv.State.Changed() && mv.State != StateAbandoning {
-		if _, err := m.opts.Here.Facts(ctx, mv.Account); errors.Is(err, store.ErrNotFound) { // deleted meanwhile
-			mv.State = StateAbandoning
-			return nil
-		}
-	}
-	switch mv.State {
-	case StateRepo:
-		return m.pushRepo(ctx, mv, h, r.loaded)
-	case StateBlobs:
-		return m.pushBlobs(ctx, mv, h, r)
-	case StatePreferences:
-		if err := m.pushPreferences(ctx, mv, h); err != nil {
-			return err
-		}
-		mv.State = StateVerify
-		return nil
-	case StateVerify:
-		return m.verifyThere(ctx, mv, h)
-	case StateSigned:
-		return m.hold(ctx, mv)
-	case StateHeld:
-		return m.lastLookThere(ctx, mv, h)
-	case StateDocument:
-		return m.awaitOtherDocument(ctx, mv)
-	case StateSubmit:
-		return m.submit(ctx, mv)
-	case StateReopen:
-		return m.reopen(ctx, mv)
-	case StateMoved:
-		return m.activateThere(ctx, mv, h)
-	case StateActive:
-		return m.farewell(ctx, mv)
-	case StateLeft:
-		return m.finish(ctx, mv, h)
-	case StateAbandoning:
-		return m.abandonThere(ctx, mv, h)
-	}
-	return fmt.Errorf("a migration to another server has no state %q", mv.State)
-}
-
 // verifyThere compares both sides, and then asks the owner.
-func (m *Manager) verifyThere(ctx context.Context, mv *move, h *host) error {
+func (m *Manager) verifyThere(ctx context.Context, mv *move, h *host, _ *runner) error {
 	if ok, err := m.completeThere(ctx, mv, h); !ok || err != nil {
 		return err
 	}
@@ -147,7 +104,7 @@ func (m *Manager) checkSigned(ctx context.Context, mv *move, want *plc.Operation
 
 // hold deactivates the account, so that from here on nothing is written that the new host would not get. That it is so and that the move has come so far is one
 // transaction.
-func (m *Manager) hold(ctx context.Context, mv *move) error {
+func (m *Manager) hold(ctx context.Context, mv *move, _ *host, _ *runner) error {
 	return m.opts.Here.Hold(ctx, mv.Account, func(tx *store.Tx, wasActive bool) error {
 		mv.Holding, mv.WasActive, mv.State = true, mv.WasActive || wasActive, StateHeld
 		return m.saveIn(ctx, tx, mv)
@@ -155,7 +112,7 @@ func (m *Manager) hold(ctx context.Context, mv *move) error {
 }
 
 // lastLookThere sees that the new host has all, now that nothing changes any more. What was written since it was looked at first is pushed.
-func (m *Manager) lastLookThere(ctx context.Context, mv *move, h *host) error {
+func (m *Manager) lastLookThere(ctx context.Context, mv *move, h *host, _ *runner) error {
 	if ok, err := m.completeThere(ctx, mv, h); !ok || err != nil {
 		return err
 	}
@@ -166,17 +123,8 @@ func (m *Manager) lastLookThere(ctx context.Context, mv *move, h *host) error {
 	return nil
 }
 
-// awaitOtherDocument looks whether the owner has changed the document of a did:web.
-func (m *Manager) awaitOtherDocument(ctx context.Context, mv *move) error {
-	named, err := m.opts.Here.Names(ctx, mv.DID, mv.Endpoint, mv.Key)
-	if err == nil && named {
-		mv.State = StateMoved
-	}
-	return err
-}
-
 // reopen undoes the hold, when the DID was not changed after all, and asks the owner again.
-func (m *Manager) reopen(ctx context.Context, mv *move) error {
+func (m *Manager) reopen(ctx context.Context, mv *move, _ *host, _ *runner) error {
 	if err := m.release(ctx, mv); err != nil {
 		return err
 	}
@@ -201,8 +149,8 @@ func (m *Manager) release(ctx context.Context, mv *move) error {
 }
 
 // activateThere opens the account at the new host, once the DID document names that.
-func (m *Manager) activateThere(ctx context.Context, mv *move, h *host) error {
-	named, err := m.opts.Here.Names(ctx, mv.DID, mv.Endpoint, mv.Key)
+func (m *Manager) activateThere(ctx context.Context, mv *move, h *host, _ *runner) error {
+	named, err := m.named(ctx, mv)
 	if err != nil {
 		return err
 	}
@@ -230,7 +178,7 @@ func (m *Manager) activateThere(ctx context.Context, mv *move, h *host) error {
 }
 
 // farewell sets when the account here is deleted, if that is wanted.
-func (m *Manager) farewell(ctx context.Context, mv *move) error {
+func (m *Manager) farewell(ctx context.Context, mv *move, _ *host, _ *runner) error {
 	if mv.DeleteDays > 0 {
 		if err := m.opts.Here.DeleteAfter(ctx, mv.Account, mv.DeleteDays); err != nil && !errors.Is(err, store.ErrNotFound) {
 			return err
@@ -241,7 +189,7 @@ func (m *Manager) farewell(ctx context.Context, mv *move) error {
 }
 
 // abandonThere takes back all that was done: the account here is active again, the one there is deleted if the new host lets it.
-func (m *Manager) abandonThere(ctx context.Context, mv *move, h *host) error {
+func (m *Manager) abandonThere(ctx context.Context, mv *move, h *host, _ *runner) error {
 	if err := m.release(ctx, mv); err != nil {
 		return err
 	}

@@ -40,15 +40,15 @@ func (m *Manager) statusThere(ctx context.Context, h *host) (st statusThere, err
 }
 
 // pushRepo streams the repository to the new host.
-func (m *Manager) pushRepo(ctx context.Context, mv *move, h *host, sent *counter) error {
+func (m *Manager) pushRepo(ctx context.Context, mv *move, h *host, r *runner) error {
 	// So that a session that has expired is renewed before all the bytes are sent.
 	if err := h.json(ctx, call{method: "com.atproto.server.getSession", token: accessToken}, nil); err != nil {
 		return err
 	}
 	var run *exportRun
 	body := &upload{kind: "application/vnd.ipld.car", answer: importTime, open: func() (io.ReadCloser, error) {
-		sent.n.Store(0)
-		run = m.export(ctx, mv.Account, sent)
+		r.loaded.n.Store(0)
+		run = m.export(ctx, mv.Account, r.loaded)
 		return run, nil
 	}}
 	err := h.json(ctx, call{method: "com.atproto.repo.importRepo", post: true, send: body, token: accessToken}, nil)

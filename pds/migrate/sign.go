@@ -15,55 +15,53 @@ import (
 
 // Confirm takes the code that the account's host, the old one, has mailed, and has it sign the change of the DID.
 func (m *Manager) Confirm(ctx context.Context, did syntax.DID, code string) (*Status, error) {
-	if m.goesOut(ctx, did) {
-		return m.confirmOut(ctx, did, code)
-	}
-	return m.signed(ctx, did, false, func(ctx context.Context, _ *move, h *host, want Recommended) (op plc.Operation, err error) {
-		in := map[string]any{
-			"token": strings.TrimSpace(code), "rotationKeys": want.RotationKeys, "alsoKnownAs": want.AlsoKnownAs,
-			"verificationMethods": want.VerificationMethods, "services": want.Services,
+	return m.atCode(ctx, did, func(ctx context.Context, mv *move) error {
+		if mv.Out {
+			return m.confirmOut(ctx, mv, code)
 		}
-		var out struct{ Operation plc.Operation }
-		err = h.json(ctx, call{method: signOperation, post: true, input: in, token: accessToken, once: true}, &out)
-		var refused *HostError
-		if err != nil && !errors.Is(err, ErrBusy) && (!errors.As(err, &refused) || refused.Vague) {
-			err = fmt.Errorf("the answer of the old host was lost, and the code may be used up; if it is, ask for another: %w", err)
-		}
-		return out.Operation, err
+		return m.signed(ctx, mv, false, func(h *host, want Recommended) (plc.Operation, error) { return h.signOperation(ctx, code, want) })
 	})
 }
 
+// signOperation has the old host sign the change of the DID.
+func (h *host) signOperation(ctx context.Context, code string, want Recommended) (plc.Operation, error) {
+	in := map[string]any{
+		"token": strings.TrimSpace(code), "rotationKeys": want.RotationKeys, "alsoKnownAs": want.AlsoKnownAs,
+		"verificationMethods": want.VerificationMethods, "services": want.Services,
+	}
+	var out struct{ Operation plc.Operation }
+	err := h.json(ctx, call{method: signOperation, post: true, input: in, token: accessToken, once: true}, &out)
+	var refused *HostError
+	if err != nil && !errors.Is(err, ErrBusy) && (!errors.As(err, &refused) || refused.Vague) {
+		err = fmt.Errorf("the answer of the old host was lost, and the code may be used up; if it is, ask for another: %w", err)
+	}
+	return out.Operation, err
+}
+
 // signed has the change of the DID signed, here or at the old host, and checks it.
-func (m *Manager) signed(
-	ctx context.Context, did syntax.DID, here bool, sign func(context.Context, *move, *host, Recommended) (plc.Operation, error),
-) (*Status, error) {
-	return m.command(ctx, did, func(ctx context.Context, mv *move) error {
-		if mv.State != StateCode {
-			return ErrState
-		}
-		if m.arrived(ctx, mv) {
-			return nil
-		}
-		h := m.impatient(mv)
-		keys, err := m.keysAround(ctx, mv, h)
-		if err != nil {
-			return err
-		}
-		want, err := m.opts.Here.Credentials(ctx, mv.Account)
-		if err != nil {
-			return err
-		}
-		want.RotationKeys = keys.wanted(here)
-		op, err := sign(ctx, mv, h, want)
-		if err != nil {
-			return err
-		}
-		if err := m.checkSignedThere(ctx, mv, &op, want, keys); err != nil {
-			return err
-		}
-		mv.Operation, mv.State, mv.Error = &op, StateSigned, ""
+func (m *Manager) signed(ctx context.Context, mv *move, here bool, sign func(*host, Recommended) (plc.Operation, error)) error {
+	if m.arrived(ctx, mv) {
 		return nil
-	})
+	}
+	h := m.impatient(mv)
+	keys, err := m.keysAround(ctx, mv, h)
+	if err != nil {
+		return err
+	}
+	want, err := m.opts.Here.Credentials(ctx, mv.Account)
+	if err != nil {
+		return err
+	}
+	want.RotationKeys = keys.wanted(here)
+	op, err := sign(h, want)
+	if err != nil {
+		return err
+	}
+	if err := m.checkSignedThere(ctx, mv, &op, want, keys); err != nil {
+		return err
+	}
+	mv.confirmed(&op)
+	return nil
 }
 
 // keysAround are the rotation keys that matter to the change of a DID.

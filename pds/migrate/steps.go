@@ -24,48 +24,84 @@ const (
 // errGone says that there is nothing left to move: the account here was deleted, or the move was given up.
 var errGone = errors.New("the move has ended")
 
-// step does what the state asks for and puts mv into the next one. What it has done before it fails is done again the next time.
+// step is what a state asks for. It puts mv into the next state. What it has done before it fails is done again the next time.
+type step func(m *Manager, ctx context.Context, mv *move, h *host, r *runner) error
+
+// The steps of a move to here, and of one to another server. What they mean stands in the package's comment. A state without a step waits for the move's owner, or is
+// its end.
+var (
+	stepsIn = map[State]step{
+		StateRepo:        (*Manager).fetchRepo,
+		StateBlobs:       (*Manager).fetchBlobs,
+		StatePreferences: preferences((*Manager).fetchPreferences),
+		StateVerify:      (*Manager).verify,
+		StateDocument:    (*Manager).awaitDocument,
+		StateSigned:      (*Manager).lastLook,
+		StateSubmit:      (*Manager).submit,
+		StateMoved:       (*Manager).activate,
+		StateActive:      (*Manager).leave,
+		StateLeft:        (*Manager).finish,
+		StateAbandoning:  (*Manager).abandon,
+	}
+	stepsOut = map[State]step{
+		StateRepo:        (*Manager).pushRepo,
+		StateBlobs:       (*Manager).pushBlobs,
+		StatePreferences: preferences((*Manager).pushPreferences),
+		StateVerify:      (*Manager).verifyThere,
+		StateSigned:      (*Manager).hold,
+		StateHeld:        (*Manager).lastLookThere,
+		StateDocument:    (*Manager).awaitDocument,
+		StateSubmit:      (*Manager).submit,
+		StateReopen:      (*Manager).reopen,
+		StateMoved:       (*Manager).activateThere,
+		StateActive:      (*Manager).farewell,
+		StateLeft:        (*Manager).finish,
+		StateAbandoning:  (*Manager).abandonThere,
+	}
+)
+
+// step does the step of the state that the move is in.
 func (m *Manager) step(ctx context.Context, mv *move, r *runner) error {
-	h := m.host(mv)
+	h, steps := m.host(mv), stepsIn
 	if mv.Out {
-		return m.stepOut(ctx, mv, h, r)
+		steps = stepsOut
 	}
-	if mv.State == StateAbandoning {
-		return m.abandon(ctx, mv, h)
+	if ended, err := m.endDeleted(ctx, mv, h); ended {
+		return err
 	}
-	if mv.State != StateActive && mv.State != StateLeft {
-		if _, err := m.opts.Here.Facts(ctx, mv.Account); errors.Is(err, store.ErrNotFound) {
-			m.endSession(ctx, h)
-			return errGone
+	do := steps[mv.State]
+	if do == nil {
+		return fmt.Errorf("a move has no step for the state %q", mv.State)
+	}
+	return do(m, ctx, mv, h, r)
+}
+
+// endDeleted ends a move whose account here was deleted meanwhile, as long as it can be given up, or would make that account active.
+func (m *Manager) endDeleted(ctx context.Context, mv *move, h *host) (ended bool, err error) {
+	switch {
+	case mv.State == StateAbandoning, mv.State == StateActive, mv.State == StateLeft, mv.Out && mv.State.Changed():
+		return false, nil
+	}
+	if _, err := m.opts.Here.Facts(ctx, mv.Account); !errors.Is(err, store.ErrNotFound) {
+		return false, nil // the step meets another error by itself
+	}
+	if mv.Out {
+		mv.State = StateAbandoning
+		return true, nil
+	}
+	m.endSession(ctx, h)
+	return true, errGone
+}
+
+// preferences is the step that carries them over.
+func preferences(carry func(m *Manager, ctx context.Context, mv *move, h *host) error) step {
+	return func(m *Manager, ctx context.Context, mv *move, h *host, _ *runner) error {
+		err := carry(m, ctx, mv, h)
+		if err == nil {
+			mv.State = StateVerify
 		}
+		return err
 	}
-	switch mv.State {
-	case StateRepo:
-		return m.fetchRepo(ctx, mv, h, r.loaded)
-	case StateBlobs:
-		return m.fetchBlobs(ctx, mv, h)
-	case StatePreferences:
-		if err := m.fetchPreferences(ctx, mv, h); err != nil {
-			return err
-		}
-		mv.State = StateVerify
-		return nil
-	case StateVerify:
-		return m.verify(ctx, mv, h)
-	case StateDocument:
-		return m.awaitDocument(ctx, mv)
-	case StateSigned:
-		return m.lastLook(ctx, mv, h)
-	case StateSubmit:
-		return m.submit(ctx, mv)
-	case StateMoved:
-		return m.activate(ctx, mv, h, r.loaded)
-	case StateActive:
-		return m.leave(ctx, mv, h)
-	case StateLeft:
-		return m.finish(ctx, mv, h)
-	}
-	return fmt.Errorf("a migration has no state %q", mv.State)
 }
 
 func (mv *move) query(more ...string) url.Values {
@@ -124,7 +160,7 @@ func (m *Manager) again(mv *move, state State) bool {
 }
 
 // verify compares both sides, and then asks the old host to mail the code for the change of the DID, unless a rotation key will sign it.
-func (m *Manager) verify(ctx context.Context, mv *move, h *host) error {
+func (m *Manager) verify(ctx context.Context, mv *move, h *host, _ *runner) error {
 	if ok, err := m.complete(ctx, mv, h); !ok || err != nil {
 		return err
 	}
@@ -152,19 +188,24 @@ const (
 )
 
 // awaitDocument looks whether the owner has changed the document of a did:web.
-func (m *Manager) awaitDocument(ctx context.Context, mv *move) error {
-	named, err := m.opts.Here.Named(ctx, mv.Account)
-	if err != nil {
-		return err
-	}
-	if named {
+func (m *Manager) awaitDocument(ctx context.Context, mv *move, _ *host, _ *runner) error {
+	named, err := m.named(ctx, mv)
+	if err == nil && named {
 		mv.State = StateMoved
 	}
-	return nil
+	return err
+}
+
+// named tells whether the DID document names the host that the account moves to, and the account's key there.
+func (m *Manager) named(ctx context.Context, mv *move) (bool, error) {
+	if mv.Out {
+		return m.opts.Here.Names(ctx, mv.DID, mv.Endpoint, mv.Key)
+	}
+	return m.opts.Here.Named(ctx, mv.Account)
 }
 
 // lastLook sees, with the signed operation in hand, whether something was written at the old host while its owner looked for the code.
-func (m *Manager) lastLook(ctx context.Context, mv *move, h *host) error {
+func (m *Manager) lastLook(ctx context.Context, mv *move, h *host, _ *runner) error {
 	if m.arrived(ctx, mv) {
 		return nil
 	}
@@ -194,7 +235,7 @@ func (m *Manager) signAgain(mv *move, why error) {
 
 // submit changes the DID. An operation that the directory has already counts as accepted. One that it can never take, because the DID has changed meanwhile,
 // is dropped, and its owner asked again.
-func (m *Manager) submit(ctx context.Context, mv *move) error {
+func (m *Manager) submit(ctx context.Context, mv *move, _ *host, _ *runner) error {
 	err := m.opts.Here.Submit(ctx, mv.DID, *mv.Operation)
 	if err == nil {
 		mv.State, mv.Operation = StateMoved, nil
@@ -222,8 +263,8 @@ func (m *Manager) submit(ctx context.Context, mv *move) error {
 
 // activate opens the account here. What was written at the old host in the last moment is fetched first, if it can be had: the account waits for that only for a
 // few tries, because its DID is here already.
-func (m *Manager) activate(ctx context.Context, mv *move, h *host, loaded *counter) error {
-	if err := m.catchUp(ctx, mv, h, loaded); err != nil && mv.Failures < lateTries {
+func (m *Manager) activate(ctx context.Context, mv *move, h *host, r *runner) error {
+	if err := m.catchUp(ctx, mv, h, r); err != nil && mv.Failures < lateTries {
 		return err
 	} else if err != nil {
 		mv.note("What was written at the old host in the last moments could not be looked for: " + err.Error())
@@ -235,16 +276,16 @@ func (m *Manager) activate(ctx context.Context, mv *move, h *host, loaded *count
 	return nil
 }
 
-func (m *Manager) catchUp(ctx context.Context, mv *move, h *host, loaded *counter) error {
+func (m *Manager) catchUp(ctx context.Context, mv *move, h *host, r *runner) error {
 	now, err := m.oldCommit(ctx, mv, h)
 	if err != nil || now == mv.Commit {
 		return withoutSignIn(err)
 	}
-	if err := m.fetchRepo(ctx, mv, h, loaded); err != nil {
+	if err := m.fetchRepo(ctx, mv, h, r); err != nil {
 		mv.State = StateMoved
 		return withoutSignIn(err)
 	}
-	err = m.fetchBlobs(ctx, mv, h)
+	err = m.fetchBlobs(ctx, mv, h, r)
 	mv.State = StateMoved
 	return withoutSignIn(err)
 }
@@ -259,8 +300,8 @@ func withoutSignIn(err error) error {
 
 // leave deactivates the old account. A host that does not answer any more holds up nobody: the account lives here. If it has moved on meanwhile, perhaps back,
 // the old host is let alone.
-func (m *Manager) leave(ctx context.Context, mv *move, h *host) error {
-	if named, err := m.opts.Here.Named(ctx, mv.Account); err == nil && !named {
+func (m *Manager) leave(ctx context.Context, mv *move, h *host, _ *runner) error {
+	if named, err := m.named(ctx, mv); err == nil && !named {
 		mv.note("The DID names another server by now, so the account at the old host was left as it is.")
 		mv.State = StateLeft
 		return nil
@@ -302,7 +343,7 @@ func (m *Manager) deactivated(ctx context.Context, h *host) error {
 }
 
 // finish mails a code for a new password, if nobody knows the one that the account has, ends the session at the old host, forgets its tokens, and writes the report.
-func (m *Manager) finish(ctx context.Context, mv *move, h *host) error {
+func (m *Manager) finish(ctx context.Context, mv *move, h *host, _ *runner) error {
 	if mv.MailReset {
 		if err := m.opts.Here.MailReset(ctx, mv.Account); err != nil && mv.Failures < lateTries {
 			return err
@@ -342,7 +383,7 @@ func (m *Manager) endSession(ctx context.Context, h *host) {
 }
 
 // abandon takes back all that was done: the account here, the session there.
-func (m *Manager) abandon(ctx context.Context, mv *move, h *host) error {
+func (m *Manager) abandon(ctx context.Context, mv *move, h *host, _ *runner) error {
 	if m.arrived(ctx, mv) { // its owner has changed the DID, so this is where the account lives
 		return nil
 	}
