@@ -14,14 +14,14 @@ import (
 // oauthFetchTime is how long an app's host may take to give out its metadata.
 const oauthFetchTime = 5 * time.Second
 
-// buildOAuth makes the authorization server, and returns what checks the proofs that go with its tokens.
-func (s *Server) buildOAuth(box *seal.Box, secrets *Secrets) *dpop.Verifier {
-	proofs := dpop.New(secrets.DPoPSecret, nil)
+// buildOAuth makes the authorization server, and what checks the proofs that go with its tokens.
+func (s *Server) buildOAuth(box *seal.Box, secrets *Secrets) {
+	s.proofs = dpop.New(secrets.DPoPSecret, nil)
 	s.oauth = oauth.New(oauth.Options{
 		Store:       s.store,
 		Issuer:      s.cfg.PublicURL(),
 		TokenSecret: box.Derive("oauth tokens"),
-		DPoP:        proofs,
+		DPoP:        s.proofs,
 		Client: identity.NewClient(identity.ClientOptions{
 			AllowPrivate: s.cfg.AllowPrivate(),
 			Timeout:      oauthFetchTime,
@@ -32,7 +32,6 @@ func (s *Server) buildOAuth(box *seal.Box, secrets *Secrets) *dpop.Verifier {
 		Lexicon:        s.publishedLexicon,
 		Logger:         s.log,
 	})
-	return proofs
 }
 
 // oauthEndpoints are what apps ask, from the scripts of any origin.

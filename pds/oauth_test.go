@@ -152,17 +152,82 @@ func TestAppsOfADeactivatedAccount(t *testing.T) {
 	postJSON(app, "com.atproto.repo.createRecord", post).OK()
 }
 
-// TestSessionsOfAppsSurviveARestart: so do nonces.
-func TestSessionsOfAppsSurviveARestart(t *testing.T) {
+// TestSessionsOfAppsSurviveRestarts: proofs do not, used ones or others. An app that does as it is told notices nothing of it.
+func TestSessionsOfAppsSurviveRestarts(t *testing.T) {
 	n := startNetwork(t, nil)
 	alice := n.signUp(t, "alice")
 	app := alice.letIn("atproto transition:generic")
-	app.Call(http.MethodGet, "/xrpc/com.atproto.server.getSession", "", "", oauthtest.Change{}).OK()
+	const path = "/xrpc/com.atproto.server.getSession"
+	get := func(c oauthtest.Change) oauthtest.Answer {
+		t.Helper()
+		return app.Call(http.MethodGet, path, "", "", c)
+	}
+	get(oauthtest.Change{}).OK()
 	n.port = n.srv.cfg.Port
-	n.stop()
-	n.start(nil)
-	app.Call(http.MethodGet, "/xrpc/com.atproto.server.getSession", "", "", oauthtest.Change{KeepNonce: true}).OK()
-	app.Renew(oauthtest.Change{KeepNonce: true}).OK()
+	for range 3 {
+		used := oauthtest.Change{Proof: app.Proof(http.MethodGet, app.Server+path, app.Access, oauthtest.Change{}), KeepNonce: true}
+		get(used).OK()
+		get(used).Fails(401, "invalid_dpop_proof")
+		renewal := oauthtest.Change{Proof: app.Proof(http.MethodPost, app.Server+oauth.TokenPath, "", oauthtest.Change{}), KeepNonce: true}
+		nonce := app.Nonce
+		n.stop()
+		n.start(nil)
+		get(used).Fails(401, "use_dpop_nonce")
+		app.Renew(renewal).Fails(400, "use_dpop_nonce")
+		app.Nonce = nonce // what an app has that was not asked since
+		get(oauthtest.Change{}).OK()
+		app.Renew(oauthtest.Change{KeepNonce: true}).OK()
+		get(oauthtest.Change{KeepNonce: true}).OK()
+	}
+}
+
+// TestAllAnswersToProofsTellTheNonce: also those for which the proof is not looked at.
+func TestAllAnswersToProofsTellTheNonce(t *testing.T) {
+	n := startNetwork(t, func(c *Config) { c.RateLimitsEnabled = true })
+	app := oauthtest.New(t, n.srv.cfg.PublicURL(), "atproto")
+	send := func(verb, path string, header http.Header) (status int, nonce string) {
+		t.Helper()
+		req, err := http.NewRequestWithContext(t.Context(), verb, n.url+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header = header
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		return res.StatusCode, res.Header.Get("DPoP-Nonce")
+	}
+	proof := http.Header{"Dpop": {app.Proof(http.MethodGet, n.url, "", oauthtest.Change{})}}
+	for _, c := range []struct {
+		verb, path string
+		header     http.Header
+		status     int
+	}{
+		{http.MethodGet, oauth.PARPath, proof, 405},
+		{http.MethodPut, oauth.TokenPath, proof, 405},
+		{http.MethodGet, "/oauth/nothing", proof, 404},
+		{http.MethodPut, "/xrpc/com.atproto.server.getSession", proof, 400},
+		{http.MethodGet, "/xrpc/com.atproto.server.getSession", http.Header{"Authorization": {"DPoP acc-x"}}, 401},
+		{http.MethodGet, "/xrpc/com.atproto.server.getSession", http.Header{"Authorization": {"dpop acc-x"}}, 401},
+		{http.MethodGet, "/xrpc/com.example.nothing", proof, 401},
+		{http.MethodGet, "/xrpc/com.atproto.sync.listRepos", proof, 200},
+	} {
+		if status, nonce := send(c.verb, c.path, c.header); status != c.status || nonce == "" {
+			t.Errorf("%s %s: %d, nonce %q", c.verb, c.path, status, nonce)
+		}
+	}
+	if _, nonce := send(http.MethodGet, "/xrpc/com.atproto.sync.listRepos", nil); nonce != "" {
+		t.Error("who has no proof is told a nonce")
+	}
+	last, nonce := 0, ""
+	for range 101 {
+		last, nonce = send(http.MethodPost, oauth.RevokePath, proof)
+	}
+	if last != http.StatusTooManyRequests || nonce == "" {
+		t.Errorf("the 101st: %d, nonce %q", last, nonce)
+	}
 }
 
 // TestOAuthLimitsAndCORS: limits count before anything is looked at, and scripts of any origin may ask.

@@ -59,6 +59,7 @@ type Server struct {
 	accounts    *account.Service
 	auth        *auth.Verifier
 	oauth       *oauth.Service
+	proofs      *dpop.Verifier // of apps
 	identity    *identity.Resolver
 	strangers   *http.Client // for small answers from hosts that strangers name
 	plc         *plc.Client
@@ -148,8 +149,8 @@ func (s *Server) build(ctx context.Context, box *seal.Box) (err error) {
 	}
 	s.buildIdentity()
 	s.accounts = account.New(s.accountOptions(box))
-	proofs := s.buildOAuth(box, secrets)
-	if s.auth, err = auth.New(s.authOptions(secrets, proofs)); err != nil {
+	s.buildOAuth(box, secrets)
+	if s.auth, err = auth.New(s.authOptions(secrets)); err != nil {
 		return err
 	}
 	s.proxy = proxy.New(s.proxyOptions())
@@ -218,7 +219,7 @@ func (s *Server) accountOptions(box *seal.Box) account.Options {
 	}
 }
 
-func (s *Server) authOptions(secrets *Secrets, proofs *dpop.Verifier) auth.Options {
+func (s *Server) authOptions(secrets *Secrets) auth.Options {
 	return auth.Options{
 		Accounts:      auth.NewAccounts(s.store, s.accounts),
 		ServiceDID:    s.serviceDID,
@@ -227,9 +228,8 @@ func (s *Server) authOptions(secrets *Secrets, proofs *dpop.Verifier) auth.Optio
 		ModServiceDID: syntax.DID(s.cfg.ModServiceDID),
 		IssuerKey:     s.issuerKey,
 		OAuth:         s.oauth,
-		DPoP:          proofs,
+		DPoP:          s.proofs,
 		PublicURL:     s.cfg.PublicURL(),
-		SetNonce:      func(ctx context.Context, nonce string) { xrpc.Header(ctx).Set(dpop.NonceHeader, nonce) },
 		ClientIP:      clientIP,
 	}
 }
@@ -288,7 +288,7 @@ func (s *Server) crawlName() string {
 }
 
 // Handler returns the whole server as an http.Handler.
-func (s *Server) Handler() http.Handler { return s.mux.Handler() }
+func (s *Server) Handler() http.Handler { return s.proofs.Tell(s.mux.Handler()) }
 
 // Run listens and serves until ctx ends, then lets the requests under way finish, and closes the server.
 func (s *Server) Run(ctx context.Context) (err error) {

@@ -61,11 +61,10 @@ type Options struct {
 	// labeler. With fresh it must not come from a cache.
 	IssuerKey func(ctx context.Context, did syntax.DID, id string, fresh bool) (atcrypto.PublicKey, error)
 	// OAuth knows the tokens of apps; nil knows none. DPoP checks the proofs that go with them, and PublicURL is the server's address in those, without
-	// a slash at the end. SetNonce, unless nil, puts the nonce for the next proof into the answer.
+	// a slash at the end. Its Tell must stand before the methods.
 	OAuth     OAuthTokens
 	DPoP      *dpop.Verifier
 	PublicURL string
-	SetNonce  func(ctx context.Context, nonce string)
 	// ClientIP tells where a request comes from; nil takes the address of the connection.
 	ClientIP func(*http.Request) string
 	// Now is the clock; nil means time.Now.

@@ -78,9 +78,6 @@ func (v *Verifier) app(ctx context.Context, r *http.Request, token string, allow
 	if v.opts.OAuth == nil {
 		return Principal{}, ErrInvalidToken.with("Unexpected authorization type")
 	}
-	if v.opts.SetNonce != nil {
-		v.opts.SetNonce(ctx, v.opts.DPoP.Nonce())
-	}
 	ses, err := v.opts.OAuth.Authenticate(ctx, token)
 	if err != nil {
 		return Principal{}, err

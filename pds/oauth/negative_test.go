@@ -2,6 +2,7 @@ package oauth_test
 
 import (
 	"encoding/base64"
+	"encoding/json"
 	"net/http"
 	"strings"
 	"testing"
@@ -19,6 +20,11 @@ type (
 func badProofs(a *oauthtest.App) map[string]change {
 	other, jwk := oauthtest.NewKey(""), a.Key.JWK()
 	private := with(jwk, fields{"d": base64.RawURLEncoding.EncodeToString(a.Key.Private.D.Bytes())})
+	key, err := json.Marshal(jwk)
+	if err != nil {
+		panic(err)
+	}
+	head := `{"typ":"dpop+jwt","alg":"ES256","jwk":` + string(key) + `}`
 	return map[string]change{
 		"no proof":                         {NoProof: true},
 		"empty":                            {Proof: " "},
@@ -75,6 +81,13 @@ func badProofs(a *oauthtest.App) map[string]change {
 		"exp in the past":                  {Claims: fields{"exp": a.Now().Add(-time.Hour).Unix()}},
 		"claims no object":                 {Proof: "e30.W10.AAAA"},
 		"ath of another token or for none": {Claims: fields{"ath": oauthtest.Hash("another")}},
+		"a claim twice":                    {Proof: a.Key.SignText(head, `{"jti":"1","htm":"POST","htm":"GET","htu":"x","iat":1}`)},
+		"alg twice":                        {Proof: a.Key.SignText(strings.Replace(head, `"alg"`, `"alg":"none","alg"`, 1), `{"jti":"1"}`)},
+		"jwk twice":                        {Proof: a.Key.SignText(strings.Replace(head, `"jwk"`, `"jwk":{},"jwk"`, 1), `{"jti":"1"}`)},
+		"crit null":                        {Proof: a.Key.SignText(strings.Replace(head, `"alg"`, `"crit":null,"alg"`, 1), `{"jti":"1"}`)},
+		"jwk under another name":           {Header: fields{"jwk": nil, "JWK": jwk}},
+		"jti under another name":           {Claims: fields{"jti": nil, "JTI": "1"}},
+		"an encrypted JWT":                 {Proof: "a.b.c.d.e"},
 		"two proofs":                       {HTTP: http.Header{"Dpop": {"a.b.c", "a.b.c"}}},
 	}
 }

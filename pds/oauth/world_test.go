@@ -113,19 +113,17 @@ func (w *world) start(mux *http.ServeMux) {
 	for path, h := range w.svc.Endpoints() {
 		mux.HandleFunc(path, h)
 	}
-	nonce := ""
 	v, err := auth.New(auth.Options{
 		Accounts: auth.NewAccounts(w.st, w.accounts), ServiceDID: "did:web:pds.example.com", JWTSecret: make([]byte, 32), OAuth: w.svc, DPoP: proofs,
-		PublicURL: w.url, SetNonce: func(_ context.Context, n string) { nonce = n }, Now: w.clock,
+		PublicURL: w.url, Now: w.clock,
 	})
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	w.verifier = v
 	access := v.Standard(auth.Deactivated)
-	mux.HandleFunc(resource, func(rw http.ResponseWriter, r *http.Request) {
+	mux.Handle(resource, proofs.Tell(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		_, err := access(r.Context(), r)
-		rw.Header().Set(dpop.NonceHeader, nonce)
 		var e *auth.Error
 		if errors.As(err, &e) {
 			rw.Header().Set("WWW-Authenticate", e.Challenge)
@@ -136,7 +134,7 @@ func (w *world) start(mux *http.ServeMux) {
 		if err != nil {
 			rw.WriteHeader(500)
 		}
-	})
+	})))
 }
 
 // clientHost is a client for which every https host is one server: the documents of w.docs.

@@ -8,8 +8,10 @@ import (
 
 const (
 	maxKeys = 20_000
-	// maxUsed is how many proofs of one period are remembered; beyond it none is taken until the period ends. 12 MB each.
-	maxUsed = 300_000
+	maxHead = 1 << 10 // bytes; that of a key alone has 250
+	// How many proofs of one period are remembered, with an access token and without; beyond it none is taken until the period ends. 12 and 4 MB each.
+	maxBound   = 300_000
+	maxUnbound = 100_000
 )
 
 // proofKey is a key that has signed proofs.
@@ -32,7 +34,7 @@ func (c *keyCache) get(head string) *proofKey {
 }
 
 func (c *keyCache) put(head string, key *proofKey) {
-	if c.get(head) != nil {
+	if len(head) > maxHead || c.get(head) != nil {
 		return
 	}
 	c.mu.Lock()
@@ -52,9 +54,9 @@ func (c *keyCache) put(head string, key *proofKey) {
 	c.keys[head] = key
 }
 
-// usedProofs remembers the proofs that were used by the period of their nonce: when the nonce is too old they need not be remembered any more. The zero
-// value is ready for use.
+// usedProofs remembers the proofs that were used by the period of their nonce: when the nonce is too old they need not be remembered any more.
 type usedProofs struct {
+	most    int // of one period
 	mu      sync.Mutex
 	periods map[int64]map[[16]byte]struct{} // guarded by mu
 }
@@ -78,7 +80,7 @@ func (u *usedProofs) first(now, period int64, thumbprint, id string) bool {
 		used = make(map[[16]byte]struct{})
 		u.periods[period] = used
 	}
-	if _, again := used[key]; again || len(used) >= maxUsed {
+	if _, again := used[key]; again || len(used) >= u.most {
 		return false
 	}
 	used[key] = struct{}{}

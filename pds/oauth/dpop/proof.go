@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
+	strict "github.com/go-jose/go-jose/v4/json" // no member twice, and none in other letters
 )
 
 const (
@@ -59,16 +60,18 @@ type Request struct {
 type Verifier struct {
 	nonces nonces
 	keys   keyCache
-	used   usedProofs
 	now    func() time.Time
+
+	// Proofs that were used. Strangers can make those that go with no token; what they fill up is theirs alone.
+	bound, unbound usedProofs
 }
 
-// New returns a Verifier whose nonces are derived from the secret. now is the clock; nil means time.Now.
+// New returns a Verifier whose nonces are derived from the secret, and are good for its own life only. now is the clock; nil means time.Now.
 func New(secret []byte, now func() time.Time) *Verifier {
 	if now == nil {
 		now = time.Now
 	}
-	return &Verifier{nonces: nonces{secret: secret, now: now, known: make(map[int64]string)}, now: now}
+	return &Verifier{nonces: newNonces(secret, now), now: now, bound: usedProofs{most: maxBound}, unbound: usedProofs{most: maxUnbound}}
 }
 
 // Nonce returns what clients shall put into their next proof.
@@ -120,7 +123,11 @@ func (v *Verifier) Verify(proof string, r Request) (thumbprint string, err error
 	}
 	head, _, _ := strings.Cut(input, ".")
 	v.keys.put(head, key)
-	if !v.used.first(v.nonces.period(), period, key.thumbprint, id) {
+	used := &v.unbound
+	if r.Token != "" {
+		used = &v.bound
+	}
+	if !used.first(v.nonces.period(), period, key.thumbprint, id) {
 		return "", bad("it was used before")
 	}
 	return key.thumbprint, nil
@@ -150,7 +157,7 @@ func (v *Verifier) parse(proof string) (input string, sig []byte, key *proofKey,
 func parseHeader(head string) (*proofKey, error) {
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(head)
 	var h header
-	if err != nil || json.Unmarshal(raw, &h) != nil {
+	if err != nil || strict.Unmarshal(raw, &h) != nil {
 		return nil, bad("malformed header")
 	}
 	switch {
@@ -196,7 +203,7 @@ func parseKey(members map[string]json.RawMessage) (*proofKey, error) {
 func (v *Verifier) checkClaims(payload string, r Request) (period int64, id string, err error) {
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(payload)
 	var c claims
-	if err != nil || json.Unmarshal(raw, &c) != nil {
+	if err != nil || strict.Unmarshal(raw, &c) != nil {
 		return 0, "", bad("malformed claims")
 	}
 	now := v.now()

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 )
@@ -44,20 +45,13 @@ func (s *signer) proof(claims map[string]any) string {
 	return input + "." + base64.RawURLEncoding.EncodeToString(sig)
 }
 
-// TestNoncesAreShared: another process, and the next start, take the nonces of this one; one with another secret does not.
-func TestNoncesAreShared(t *testing.T) {
+// TestAddressesInProofs: those that mean the same are the same, and no others.
+func TestAddressesInProofs(t *testing.T) {
 	now := time.Now()
-	clock := func() time.Time { return now }
-	s, here, there, stranger := newSigner(t), New([]byte("secret"), clock), New([]byte("secret"), clock), New([]byte("other"), clock)
+	s, here := newSigner(t), New([]byte("secret"), func() time.Time { return now })
 	r := Request{Method: "GET", URL: "https://pds.example.com/a"}
 	proof := func(url string) string {
 		return s.proof(map[string]any{"jti": url, "htm": "GET", "htu": url, "iat": now.Unix(), "nonce": here.Nonce()})
-	}
-	if _, err := there.Verify(proof(r.URL), r); err != nil {
-		t.Error(err)
-	}
-	if _, err := stranger.Verify(proof(r.URL), r); !errors.Is(err, ErrNonce) {
-		t.Error(err)
 	}
 	for _, url := range []string{"https://pds.example.com:443/a", "HTTPS://PDS.example.com/a", "https://pds.example.com/a?b=c", "https://pds.example.com/a#b"} {
 		if _, err := here.Verify(proof(url), r); err != nil {
@@ -68,6 +62,61 @@ func TestNoncesAreShared(t *testing.T) {
 		if _, err := here.Verify(proof(url), r); !errors.Is(err, ErrProof) {
 			t.Errorf("%s: %v", url, err)
 		}
+	}
+}
+
+// TestProofsEndWithTheProcess: which ones were used is not known after a restart, so none of before is good then.
+func TestProofsEndWithTheProcess(t *testing.T) {
+	s, before, after := newSigner(t), New([]byte("secret"), nil), New([]byte("secret"), nil)
+	r := Request{Method: "GET", URL: "https://pds.example.com/a"}
+	proof := s.proof(map[string]any{"jti": "1", "htm": r.Method, "htu": r.URL, "iat": time.Now().Unix(), "nonce": before.Nonce()})
+	if _, err := before.Verify(proof, r); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := after.Verify(proof, r); !errors.Is(err, ErrNonce) {
+		t.Errorf("a proof that was used before the restart: %v", err)
+	}
+}
+
+// TestStrangersFillTheirOwnMemory: proofs that anybody can make take no room from those of people who have let an app in.
+func TestStrangersFillTheirOwnMemory(t *testing.T) {
+	v, s := New([]byte("secret"), nil), newSigner(t)
+	v.unbound.most, v.bound.most = 2, 2
+	const url, token = "https://pds.example.com/a", "token"
+	verify := func(id, token string) error {
+		claims := map[string]any{"jti": id, "htm": "POST", "htu": url, "iat": time.Now().Unix(), "nonce": v.Nonce()}
+		if token != "" {
+			sum := sha256.Sum256([]byte(token))
+			claims["ath"] = base64.RawURLEncoding.EncodeToString(sum[:])
+		}
+		_, err := v.Verify(s.proof(claims), Request{Method: "POST", URL: url, Token: token})
+		return err
+	}
+	for i := range 3 {
+		if err := verify(fmt.Sprint(i), ""); (err == nil) != (i < 2) {
+			t.Errorf("the proof of a stranger, no. %d: %v", i, err)
+		}
+	}
+	if err := verify("a", token); err != nil {
+		t.Errorf("there is no room for a token's proof: %v", err)
+	}
+}
+
+// TestPaddedHeadersAreNotKept: a stranger's proofs do not fill the memory of keys with more than keys.
+func TestPaddedHeadersAreNotKept(t *testing.T) {
+	v, s := New([]byte("secret"), nil), newSigner(t)
+	r := Request{Method: "GET", URL: "https://pds.example.com/a"}
+	raw, _ := base64.RawURLEncoding.DecodeString(s.head)
+	padded := append([]byte(`{"x":"`+strings.Repeat("x", 2000)+`",`), raw[1:]...)
+	for i, head := range []string{s.head, base64.RawURLEncoding.EncodeToString(padded)} {
+		s.head = head
+		proof := s.proof(map[string]any{"jti": fmt.Sprint(i), "htm": r.Method, "htu": r.URL, "iat": time.Now().Unix(), "nonce": v.Nonce()})
+		if _, err := v.Verify(proof, r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(v.keys.keys) != 1 {
+		t.Errorf("%d headers are kept", len(v.keys.keys))
 	}
 }
 
@@ -85,7 +134,7 @@ func BenchmarkVerify(b *testing.B) {
 	i = 0
 	for b.Loop() {
 		if i%len(proofs) == 0 {
-			v.used = usedProofs{}
+			v.bound.periods = nil
 		}
 		if _, err := v.Verify(proofs[i%len(proofs)], r); err != nil {
 			b.Fatal(err)
