@@ -93,7 +93,7 @@ func (s *Site) adminOverview(r *request) error {
 
 // adminCharts answers with the charts alone.
 func (s *Site) adminCharts(r *request) error {
-	t, err := pageTemplate(r.words.Tag, "admin-overview")
+	t, err := templates(r.words.Tag)
 	if err != nil {
 		return err
 	}

@@ -2,21 +2,14 @@ package web
 
 import (
 	"bytes"
-	"embed"
 	"fmt"
 	"html/template"
-	"io/fs"
 	"net/http"
-	"path"
 	"strings"
-	"sync"
 	"time"
 
 	"perch/pds/account"
 )
-
-//go:embed templates/*.html
-var templateFiles embed.FS
 
 // view is what a template sees.
 type view struct {
@@ -33,6 +26,7 @@ type view struct {
 	Current   *account.SignedIn
 	Flow      *flow // the app that waits; nil when there is none
 	Data      any
+	Page      map[string]template.HTML // its pageBlocks, for the layout
 }
 
 // siteView is what all pages show of the server.
@@ -65,7 +59,7 @@ func (r *request) renderStatus(status int, name string, data any) error {
 
 func (r *request) renderView(status int, name string, f *Form, data any) error {
 	r.resumeFlow() // may choose the language
-	t, err := pageTemplate(r.words.Tag, name)
+	set, err := templates(r.words.Tag)
 	if err != nil {
 		return err
 	}
@@ -76,7 +70,7 @@ func (r *request) renderView(status int, name string, f *Form, data any) error {
 	v.Nav = r.navigation()
 	v.Admin = len(v.Nav) > 0 && v.Nav[0].Path == adminPath
 	var page bytes.Buffer
-	if err := t.ExecuteTemplate(&page, "layout", v); err != nil {
+	if err := renderPage(&page, set, name, v); err != nil {
 		return unexpected("render "+name, err)
 	}
 	h := r.w.Header()
@@ -95,58 +89,6 @@ func (s *Site) view() siteView {
 		ThemeLight: lightPaper.hex(), ThemeDark: darkPaper.hex(),
 		HasBackground: b.BackgroundLightURL != "" || b.BackgroundDarkURL != "", InviteRequired: s.opts.InviteRequired,
 	}
-}
-
-// templateSets are the pages of each language, by name.
-var templateSets = sync.OnceValues(func() (map[string]map[string]*template.Template, error) {
-	all := map[string]map[string]*template.Template{}
-	for tag, w := range languages() {
-		set, err := parsePages(w)
-		if err != nil {
-			return nil, err
-		}
-		all[tag] = set
-	}
-	return all, nil
-})
-
-func pageTemplate(tag, name string) (*template.Template, error) {
-	sets, err := templateSets()
-	if err != nil {
-		return nil, err
-	}
-	if t := sets[tag][name]; t != nil {
-		return t, nil
-	}
-	return nil, fmt.Errorf("there is no page %s", name)
-}
-
-// parsePages puts each page into a copy of the layout.
-func parsePages(w *words) (map[string]*template.Template, error) {
-	base, err := template.New("base").Funcs(functions(w)).ParseFS(templateFiles, "templates/layout.html", "templates/parts.html", "templates/admin-parts.html")
-	if err != nil {
-		return nil, err
-	}
-	names, err := fs.Glob(templateFiles, "templates/*.html")
-	if err != nil {
-		return nil, err
-	}
-	set := map[string]*template.Template{}
-	for _, file := range names {
-		name := strings.TrimSuffix(path.Base(file), ".html")
-		if name == "layout" || strings.HasSuffix(name, "parts") {
-			continue
-		}
-		t, err := base.Clone()
-		if err == nil {
-			_, err = t.ParseFS(templateFiles, file)
-		}
-		if err != nil {
-			return nil, err
-		}
-		set[name] = t
-	}
-	return set, nil
 }
 
 // functions are what templates can call.

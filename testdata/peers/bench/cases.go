@@ -223,7 +223,9 @@ func (b *bench) signInPage() (Figure, error) {
 		path = "/account"
 	}
 	return b.run(load{workers: 1, limit: b.limit, warm: b.limit / 6, start: func(int) op {
-		return func(c *wire.Conn) (int64, error) { return get(c, path, "", true) }
+		return func(c *wire.Conn) (int64, error) {
+			return do(c, &wire.Request{Path: path, Browser: true, Discard: true})
+		}
 	}})
 }
 
@@ -254,9 +256,13 @@ func (b *bench) reads(next func(i int) (path, token string)) (Figure, error) {
 }
 
 func get(c *wire.Conn, path, token string, discard bool) (int64, error) {
-	res, err := c.Do(&wire.Request{Path: path, Token: token, Discard: discard})
+	return do(c, &wire.Request{Path: path, Token: token, Discard: discard})
+}
+
+func do(c *wire.Conn, req *wire.Request) (int64, error) {
+	res, err := c.Do(req)
 	if err == nil && res.Status != 200 {
-		err = &wire.StatusError{Method: path, Status: res.Status, Body: string(res.Body)}
+		err = &wire.StatusError{Method: req.Path, Status: res.Status, Body: string(res.Body)}
 	}
 	return res.Size, err
 }

@@ -31,6 +31,7 @@ type Request struct {
 	Token       string // bearer token, or a whole Authorization value when it holds a space; "" for none
 	ContentType string
 	Body        []byte
+	Browser     bool // say, as browsers do, that it goes to a page; the reference refuses its pages otherwise
 	Discard     bool // count the answer's body instead of keeping it
 }
 
@@ -123,6 +124,9 @@ func appendRequest(b []byte, host string, req *Request) []byte {
 	b = append(b, req.Path...)
 	b = append(b, " HTTP/1.1\r\nHost: "...)
 	b = append(b, host...)
+	if req.Browser {
+		b = append(b, "\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: document\r\nSec-Fetch-Site: none"...)
+	}
 	if req.Token != "" {
 		b = append(b, "\r\nAuthorization: "...)
 		if !strings.Contains(req.Token, " ") {
