@@ -23,7 +23,8 @@ type NewAppPassword struct {
 	Secret string // "xxxx-xxxx-xxxx-xxxx"
 }
 
-// CreateAppPassword makes an app password. The error is ErrInvalidName when the name is empty, too long or taken.
+// CreateAppPassword makes an app password. The error is ErrInvalidName when the name is empty, too long or taken, and ErrSessionRevoked when
+// the account's password is another by now than acct's.
 func (s *Service) CreateAppPassword(ctx context.Context, acct *store.Account, name string, privileged bool) (NewAppPassword, error) {
 	if name == "" || utf8.RuneCountInString(name) > maxAppPasswordName {
 		return NewAppPassword{}, refuse(ErrInvalidName, "The name of an app password must have 1 to %d characters", maxAppPasswordName)
@@ -39,7 +40,12 @@ func (s *Service) CreateAppPassword(ctx context.Context, acct *store.Account, na
 	p.AppPassword = store.AppPassword{
 		Account: acct.ID, Name: name, Privileged: privileged, CreatedAt: s.now(), Hash: hashAppPassword(acct.DID, p.Secret),
 	}
-	err = s.store.Update(ctx, func(tx *store.Tx) error { return tx.CreateAppPassword(ctx, p.AppPassword) })
+	err = s.store.Update(ctx, func(tx *store.Tx) error {
+		if err := stillSignedIn(ctx, tx, acct); err != nil {
+			return err
+		}
+		return tx.CreateAppPassword(ctx, p.AppPassword)
+	})
 	if errors.Is(err, store.ErrNameTaken) {
 		err = refuse(ErrInvalidName, "There is an app password named %q already", name)
 	}

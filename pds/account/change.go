@@ -45,12 +45,18 @@ func (s *Service) SetHandle(ctx context.Context, id store.AccountID, h syntax.Ha
 // SetPassword gives the account another password and ends all its sessions, those of app passwords too; with revokeApps the app passwords and
 // passkeys go as well, as they should when somebody else may have made some. The error is ErrInvalidPassword.
 func (s *Service) SetPassword(ctx context.Context, id store.AccountID, password string, revokeApps bool) error {
-	_, err := s.ChangePassword(ctx, id, password, revokeApps)
+	_, err := s.replacePassword(ctx, id, password, revokeApps, func(*store.Tx) error { return nil })
 	return err
 }
 
-// ChangePassword is SetPassword for somebody who goes on with the account, which it returns as it is with that password.
-func (s *Service) ChangePassword(ctx context.Context, id store.AccountID, password string, revokeApps bool) (acct *store.Account, err error) {
+// ChangePassword is SetPassword for somebody who has shown the present password and goes on with the account, which it returns as it is with the new one. The error is
+// ErrSessionRevoked when the password was changed or reset meanwhile.
+func (s *Service) ChangePassword(ctx context.Context, login Login, password string, revokeApps bool) (*store.Account, error) {
+	return s.replacePassword(ctx, login.Account.ID, password, revokeApps, func(tx *store.Tx) error { return stillSignedIn(ctx, tx, login.Account) })
+}
+
+// replacePassword stores a password if allow agrees, in the same transaction.
+func (s *Service) replacePassword(ctx context.Context, id store.AccountID, password string, revokeApps bool, allow func(*store.Tx) error) (acct *store.Account, err error) {
 	if err := checkNewPassword(password); err != nil {
 		return nil, err
 	}
@@ -58,12 +64,29 @@ func (s *Service) ChangePassword(ctx context.Context, id store.AccountID, passwo
 	if err != nil {
 		return nil, err
 	}
-	err = s.change(ctx, id, func(tx *store.Tx) error { return setPassword(ctx, tx, id, hash, revokeApps) }, func(_ *store.Tx, changed *store.Account) error {
+	err = s.change(ctx, id, func(tx *store.Tx) error {
+		if err := allow(tx); err != nil {
+			return err
+		}
+		return setPassword(ctx, tx, id, hash, revokeApps)
+	}, func(_ *store.Tx, changed *store.Account) error {
 		acct = changed
 		return nil
 	})
 	return acct, err
 }
+
+// stillSignedIn looks, in the transaction that makes something by which one gets in again, whether the account has yet the password that it had when the request was let in:
+// what was asked for before a reset must not outlive it. The error is ErrSessionRevoked.
+func stillSignedIn(ctx context.Context, tx *store.Tx, acct *store.Account) error {
+	now, err := tx.LiveAccount(ctx, acct.ID)
+	if err == nil && !sameHash(now.PasswordHash, acct.PasswordHash) {
+		err = signedOut()
+	}
+	return err
+}
+
+func signedOut() error { return refuse(ErrSessionRevoked, "Signed out meanwhile") }
 
 // setPassword is the transaction's part of SetPassword. Codes that are on their way go too: whoever waits for one may not be the owner.
 func setPassword(ctx context.Context, tx *store.Tx, id store.AccountID, hash string, revokeApps bool) error {

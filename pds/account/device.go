@@ -190,7 +190,7 @@ func (s *Service) SignInDevice(ctx context.Context, d *Device, acct *store.Accou
 	}
 	fresh, err := s.loadDevice(ctx, row, now)
 	if err == nil && fresh == nil {
-		err = refuse(ErrSessionRevoked, "Signed out meanwhile")
+		err = signedOut()
 	}
 	if err != nil {
 		return nil, err
@@ -204,7 +204,7 @@ func (s *Service) ConfirmDevice(ctx context.Context, d *Device, a *SignedIn) err
 	now := s.now()
 	err := s.store.Update(ctx, func(tx *store.Tx) error { return tx.ConfirmDeviceAccount(ctx, d.ID, a.Account.ID, now) })
 	if errors.Is(err, store.ErrNotFound) {
-		return refuse(ErrSessionRevoked, "Signed out meanwhile")
+		return signedOut()
 	}
 	if err == nil {
 		a.ConfirmedAt = now

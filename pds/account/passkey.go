@@ -124,7 +124,7 @@ func (s *Service) party() passkey.Party {
 // PasskeyHook stores what belongs to a change of an account's passkeys, as the mail that tells its owner, in the same transaction.
 type PasskeyHook func(tx *store.Tx, acct *store.Account, p store.Passkey) error
 
-// AddPasskey stores the passkey with which an authenticator has answered. Errors: ErrPasskey, ErrPasskeyLate, ErrPasskeyLimit, ErrInvalidName.
+// AddPasskey stores the passkey with which an authenticator has answered. Errors: ErrPasskey, ErrPasskeyLate, ErrPasskeyLimit, ErrInvalidName, ErrSessionRevoked.
 func (s *Service) AddPasskey(ctx context.Context, acct *store.Account, sealed, browser, answer, name string, hook PasskeyHook) error {
 	name, err := passkeyName(name)
 	if err != nil {
@@ -148,6 +148,9 @@ func (s *Service) AddPasskey(ctx context.Context, acct *store.Account, sealed, b
 	}
 	return s.store.Update(ctx, func(tx *store.Tx) error {
 		if err := useChallenge(ctx, tx, c); err != nil {
+			return err
+		}
+		if err := stillSignedIn(ctx, tx, acct); err != nil {
 			return err
 		}
 		if err := mayAddPasskey(ctx, tx, p); err != nil {

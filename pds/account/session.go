@@ -157,9 +157,14 @@ func (s *Service) Sessions(ctx context.Context, acct store.AccountID) ([]store.S
 	return live, err
 }
 
-// SignOutOthers signs the account out everywhere but in one browser: in the others, and in all apps.
+// SignOutOthers signs the account out everywhere but in one browser: in the others, and in all apps. The error is ErrSessionRevoked when it was signed out there meanwhile.
 func (s *Service) SignOutOthers(ctx context.Context, device *Device, a *SignedIn) error {
 	return s.store.Update(ctx, func(tx *store.Tx) error {
+		if err := tx.ConfirmDeviceAccount(ctx, device.ID, a.Account.ID, a.ConfirmedAt); errors.Is(err, store.ErrNotFound) {
+			return signedOut()
+		} else if err != nil {
+			return err
+		}
 		if err := endSessions(ctx, tx, a.Account.ID); err != nil {
 			return err
 		}

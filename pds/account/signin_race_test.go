@@ -88,6 +88,48 @@ func TestResetWhileABrowserConfirms(t *testing.T) {
 	}
 }
 
+// A request that was let in before a reset must not leave behind, after it, what lets its sender in again.
+func TestWhatWasAskedBeforeAResetLeavesNothingBehind(t *testing.T) {
+	ctx := context.Background()
+	for name, ask := range map[string]func(w *world, d *Device, login Login) error{
+		"sign out elsewhere": func(w *world, d *Device, _ Login) error { return w.SignOutOthers(ctx, d, d.Current) },
+		"an app password": func(w *world, _ *Device, login Login) error {
+			_, err := w.CreateAppPassword(ctx, login.Account, "phone", true)
+			return err
+		},
+		"another password": func(w *world, _ *Device, login Login) error {
+			_, err := w.ChangePassword(ctx, login, "a password of the thief", false)
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			login, err := w.Authenticate(ctx, string(w.person().Account.DID), testPassword)
+			if err != nil {
+				t.Fatal(err)
+			}
+			a := login.Account
+			d, err := w.SignInDevice(ctx, nil, a, true, Visit{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := w.SetPassword(ctx, a.ID, "another password", true); err != nil {
+				t.Fatal(err)
+			}
+			want(t, ErrSessionRevoked, ask(w, d, login))
+			if now, err := w.OpenDevice(ctx, d.Cookie, Visit{}); err != nil || now != nil {
+				t.Errorf("the browser is signed in again: %+v %v", now, err)
+			}
+			if list, err := w.AppPasswords(ctx, a.ID); err != nil || len(list) > 0 {
+				t.Errorf("app passwords: %+v %v", list, err)
+			}
+			if _, err := w.Authenticate(ctx, string(a.DID), "another password"); err != nil {
+				t.Errorf("the password of the reset: %v", err)
+			}
+		})
+	}
+}
+
 // The first sign-ins after a take-over replace the hash; those at the same time must go on all the same.
 func TestUpgradesAtTheSameTime(t *testing.T) {
 	ctx := context.Background()

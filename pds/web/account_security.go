@@ -39,14 +39,15 @@ func (r *request) securityAgain(f *Form, err error, from, to string) error {
 func (s *Site) changePassword(r *request) error {
 	f := r.form()
 	cur := *r.current()
-	if _, err := r.checkPassword(f, string(cur.Account.DID), f.Value("old-password")); err != nil {
+	login, err := r.checkPassword(f, string(cur.Account.DID), f.Value("old-password"))
+	if err != nil {
 		return err
 	}
 	if !f.ok() {
 		f.Errors = []FieldError{{"old-password", r.t("error.password-wrong")}}
 		return r.security(f)
 	}
-	changed, err := s.opts.Accounts.ChangePassword(r.Context(), cur.Account.ID, f.Value("new-password"), f.Value("revoke") != "")
+	changed, err := s.opts.Accounts.ChangePassword(r.Context(), login, f.Value("new-password"), f.Value("revoke") != "")
 	if err != nil {
 		return r.securityAgain(f, err, "password", "new-password")
 	}
