@@ -65,7 +65,6 @@ func (s *Site) asset(r *request) error {
 	h := r.w.Header()
 	h.Set("Content-Type", mime.TypeByExtension(path.Ext(f.name)))
 	h.Set("Cache-Control", "public, max-age=31536000, immutable")
-	h.Del("Vary")
 	http.ServeContent(r.w, r.Request, f.name, time.Time{}, bytes.NewReader(f.text))
 	return nil
 }

@@ -4,8 +4,8 @@ import "time"
 
 // passkeyRoutes are the pages of passkeys, and where other pages send what an authenticator has answered.
 func (s *Site) passkeyRoutes() {
-	s.page("POST /account/sign-in/passkey", s.signInPasskey, limit("passkey", 60, 5*time.Minute))
-	s.page("POST /account/sign-in/code/passkey", s.signInCodePasskey, limit("passkey", 60, 5*time.Minute))
+	s.page("POST /account/sign-in/passkey", s.signInPasskey, limitAddress("passkey", 60, 5*time.Minute))
+	s.page("POST /account/sign-in/code/passkey", s.signInCodePasskey, limitAddress("passkey", 60, 5*time.Minute))
 	s.page("POST /account/confirm/passkey", s.confirmPasskey, signedIn, limit("confirm", 20, 5*time.Minute))
 
 	s.page("GET /account/passkeys", s.passkeys, sudo)

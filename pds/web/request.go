@@ -1,10 +1,12 @@
 package web
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"time"
+	"unicode/utf8"
 
 	"perch/pds/account"
 )
@@ -61,17 +63,32 @@ func (s *Site) serve(w http.ResponseWriter, hr *http.Request, h handler, rules [
 	if err == nil {
 		err = h(r)
 	}
+	if errors.Is(err, account.ErrSessionRevoked) {
+		err = r.signInLate()
+	}
 	if err != nil {
 		r.fail(err)
 	}
+}
+
+// file registers a handler for what is the same for everybody. It asks nobody who they are: the answer may be kept by those in between, and no cookie may be in it.
+func (s *Site) file(pattern string, h handler) {
+	s.patterns = append(s.patterns, pattern)
+	s.mux.HandleFunc(pattern, func(w http.ResponseWriter, hr *http.Request) {
+		r := &request{Request: hr, w: w, site: s, words: languages()[fallbackLanguage]}
+		s.secure(w.Header())
+		if err := h(r); err != nil {
+			r.fail(err)
+		}
+	})
 }
 
 // prepare finds out language and browser, and refuses forged forms.
 func (r *request) prepare() error {
 	r.words = r.chooseLanguage()
 	r.Body = http.MaxBytesReader(r.w, r.Body, maxForm)
-	if err := r.ParseForm(); err != nil { // before it counts who is signed in: a form may come slowly
-		return problem(http.StatusBadRequest, "form")
+	if err := r.readForm(); err != nil { // before it counts who is signed in: a form may come slowly
+		return err
 	}
 	if cookie := r.cookie(deviceCookie); cookie != "" {
 		d, err := r.site.opts.Accounts.OpenDevice(r.Context(), cookie, r.site.opts.Visit(r.Request))
@@ -91,6 +108,28 @@ func (r *request) prepare() error {
 	}
 	return r.checkForgery()
 }
+
+// readForm reads what came with the request. Forms in parts, as files are sent in, are none of ours and not read.
+func (r *request) readForm() error {
+	err := r.ParseForm()
+	var long *http.MaxBytesError
+	if errors.As(err, &long) {
+		return problem(http.StatusRequestEntityTooLarge, "form")
+	}
+	for name, values := range r.Form {
+		for _, text := range append(values, name) {
+			if !utf8.ValidString(text) {
+				err = errNoText
+			}
+		}
+	}
+	if err != nil {
+		return problem(http.StatusBadRequest, "form")
+	}
+	return nil
+}
+
+var errNoText = errors.New("a field is not UTF-8")
 
 // current is the account that the page is about; nil when nobody is signed in.
 func (r *request) current() *account.SignedIn {
@@ -140,7 +179,7 @@ func (r *request) here() string {
 	return r.URL.Path
 }
 
-// limit lets each address, or each account that is signed in, do something so often in a window.
+// limit lets each account that is signed in, or else each address, do something so often in a window.
 func limit(name string, points int, window time.Duration) rule {
 	return func(r *request) (bool, error) {
 		l := Limit{Name: "web " + name, Points: points, Window: window}
@@ -148,6 +187,13 @@ func limit(name string, points int, window time.Duration) rule {
 			l.Key = string(a.Account.DID)
 		}
 		return true, r.take(l)
+	}
+}
+
+// limitAddress lets each address do something so often in a window, whoever is signed in there: what strangers may do is not theirs again with each account of theirs.
+func limitAddress(name string, points int, window time.Duration) rule {
+	return func(r *request) (bool, error) {
+		return true, r.take(Limit{Name: "web " + name, Points: points, Window: window})
 	}
 }
 

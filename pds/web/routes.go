@@ -8,12 +8,12 @@ import (
 // routes is the one list of pages. Rules are asked in their order: what costs us something comes after what keeps strangers out.
 func (s *Site) routes() {
 	s.page("GET /{$}", s.home)
-	s.page("GET "+assetPath+"{name}", s.asset)
+	s.file("GET "+assetPath+"{name}", s.asset)
 
 	s.page("GET /account", s.overview, signedIn)
 	s.page("GET /account/sign-in", s.showSignIn)
-	s.page("POST /account/sign-in", s.signIn, limit("sign-in", 60, 5*time.Minute))
-	s.page("POST /account/sign-in/code", s.signInCode, limit("sign-in code", 60, 5*time.Minute))
+	s.page("POST /account/sign-in", s.signIn, limitAddress("sign-in", 60, 5*time.Minute))
+	s.page("POST /account/sign-in/code", s.signInCode, limitAddress("sign-in code", 60, 5*time.Minute))
 	s.page("POST /account/sign-out", s.signOut)
 	s.page("GET /account/switch", s.showSwitch, signedIn)
 	s.page("POST /account/switch", s.switchAccount, signedIn)
@@ -21,12 +21,12 @@ func (s *Site) routes() {
 	s.page("POST /account/confirm", s.confirm, signedIn, limit("confirm", 20, 5*time.Minute))
 
 	s.page("GET /account/sign-up", s.showSignUp)
-	s.page("POST /account/sign-up", s.signUp, limit("sign-up form", 100, 5*time.Minute))
-	s.page("GET /account/sign-up/handle", s.handleAvailable, limit("handle", 200, 5*time.Minute))
+	s.page("POST /account/sign-up", s.signUp, limitAddress("sign-up form", 100, 5*time.Minute))
+	s.page("GET /account/sign-up/handle", s.handleAvailable, limitAddress("handle", 200, 5*time.Minute))
 	s.page("GET /account/reset", s.showReset)
-	s.page("POST /account/reset", s.reset, limit("reset", 15, time.Hour), limit("reset day", 50, 24*time.Hour))
+	s.page("POST /account/reset", s.reset, limitAddress("reset", 15, time.Hour), limitAddress("reset day", 50, 24*time.Hour))
 	s.page("GET /account/reset/code", s.showResetCode)
-	s.page("POST /account/reset/code", s.resetCode, limit("reset code", 50, 5*time.Minute))
+	s.page("POST /account/reset/code", s.resetCode, limitAddress("reset code", 50, 5*time.Minute))
 
 	s.page("GET "+authorizePath, s.authorize, limit("authorize", 300, 5*time.Minute))
 	s.page("POST "+authorizePath, s.decide, limit("decide", 100, 5*time.Minute))

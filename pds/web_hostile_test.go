@@ -1,0 +1,140 @@
+package pds
+
+import (
+	"encoding/base64"
+	"io"
+	"net/http"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"perch/pds/account"
+	"perch/pds/passkey"
+	"perch/pds/passkey/passkeytest"
+	"perch/pds/store"
+)
+
+var assetsInPage = regexp.MustCompile(`(?:href|src)="(/assets/[^"]+)"`)
+
+// What caches between server and browser may keep for everybody must hold nothing of one.
+func TestFilesBringNoCookies(t *testing.T) {
+	n := startNetwork(t, nil)
+	alice := n.signUp(t, "alice")
+	v := n.visitor(t).signIn("alice.test", "alice-password").shows(200, "/account")
+	files := assetsInPage.FindAllSubmatch(v.page.body, -1)
+	if len(files) < 3 {
+		t.Fatalf("the page has %d files", len(files))
+	}
+	n.deviceOf(t, alice, func(d *store.Device) { d.RotatedAt = d.RotatedAt.Add(-time.Hour) }) // it is time for another cookie
+	for _, f := range files {
+		for _, query := range []string{"", "?lang=de"} {
+			h := v.open(string(f[1])+query).page.header
+			if !strings.Contains(h.Get("Cache-Control"), "public") || h.Get("Set-Cookie") != "" || v.page.status != 200 {
+				t.Errorf("%s: %d, %q may be kept and brings %q", f[1], v.page.status, h.Get("Cache-Control"), h.Get("Set-Cookie"))
+			}
+		}
+	}
+	if v.open("/account").page.header.Get("Set-Cookie") == "" {
+		t.Error("the cookie was not renewed, so the test tests nothing")
+	}
+}
+
+// deviceOf changes what is known of an account's browsers.
+func (n *network) deviceOf(t *testing.T, c *client, change func(*store.Device)) {
+	t.Helper()
+	devices, _, err := n.srv.store.AccountDevices(t.Context(), n.accountOf(t, c.did).ID)
+	if err != nil || len(devices) == 0 {
+		t.Fatal(err, len(devices))
+	}
+	err = n.srv.store.Update(t.Context(), func(tx *store.Tx) error {
+		for _, d := range devices {
+			change(&d)
+			if err := tx.PutDevice(t.Context(), d); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestAccountsGiveNoMoreTries(t *testing.T) {
+	n := startNetwork(t, func(c *Config) { c.RateLimitsEnabled = true })
+	alice := n.signUp(t, "alice")
+	n.signUp(t, "bob")
+	v := n.visitor(t).signIn("alice.test", "alice-password").signIn("bob.test", "bob-password")
+	for i := range 15 {
+		v.open("/account/reset").send("/account/reset", "email", string(rune('a'+i))+"@example.com").shows(200, "/account/reset/code")
+	}
+	v.open("/account/reset").send("/account/reset", "email", "z@example.com").shows(429, "/account/reset")
+	v.open("/account/switch").send("/account/switch", "did", alice.did).shows(200, "/account")
+	v.open("/account/reset").send("/account/reset", "email", "z@example.com").shows(429, "/account/reset")
+}
+
+// A passkey must not be added after a reset by a request that was let in before it.
+func TestPasskeyOfBeforeAReset(t *testing.T) {
+	n, _ := startMailNetwork(t, nil)
+	alice := n.signUp(t, "alice")
+	before := n.accountOf(t, alice.did)
+	ask, err := n.srv.accounts.AskPasskey(t.Context(), account.NewPasskey, before, "browser")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := n.srv.accounts.SetPassword(t.Context(), before.ID, "another password", true); err != nil {
+		t.Fatal(err)
+	}
+	text := base64.RawURLEncoding.EncodeToString
+	answer := n.authenticator().Create(text(ask.Challenge), text(ask.UserHandle), passkeytest.NewKey(passkey.ES256))
+	err = n.srv.accounts.AddPasskey(t.Context(), before, ask.Sealed, "browser", answer, "thief's", pageHost{n.srv}.PasskeyAdded(t.Context()))
+	if keys, _ := n.srv.accounts.Passkeys(t.Context(), before.ID); err == nil || len(keys) > 0 {
+		t.Errorf("%v, and there are %d passkeys", err, len(keys))
+	}
+}
+
+// Forms that browsers of today do not send, or only for somebody hostile.
+func TestPagesRefuseOddForms(t *testing.T) {
+	n := startNetwork(t, nil)
+	n.signUp(t, "alice")
+	v := n.visitor(t).signIn("alice.test", "alice-password").shows(200, "/account")
+	token := v.hidden("token")
+	field := "--x\r\nContent-Disposition: form-data; name=\"token\"\r\n\r\n" + token + "\r\n"
+	for name, c := range map[string]struct {
+		verb, path, kind, body string
+		status                 int
+	}{
+		"too long":                 {"POST", "/account/profile", "application/x-www-form-urlencoded", "token=" + token + "&name=" + strings.Repeat("a", 70<<10), 413},
+		"too long, and forged":     {"POST", "/account/profile", "application/x-www-form-urlencoded", strings.Repeat("a=b&", 70<<10), 413},
+		"in parts":                 {"POST", "/account/profile", "multipart/form-data; boundary=x", field + "--x--\r\n", 403},
+		"in very many parts":       {"POST", "/account/profile", "multipart/form-data; boundary=x", strings.Repeat(field, 10_000) + "--x--\r\n", 403},
+		"parts without end":        {"POST", "/account/profile", "multipart/form-data; boundary=x", field, 403},
+		"as JSON":                  {"POST", "/account/profile", "application/json", `{"token":"` + token + `"}`, 403},
+		"no UTF-8":                 {"POST", "/account/profile", "application/x-www-form-urlencoded", "token=" + token + "&name=%ff%fe", 400},
+		"half an escape":           {"POST", "/account/profile", "application/x-www-form-urlencoded", "token=" + token + "&name=%f", 400},
+		"the token in the address": {"POST", "/account/profile?token=" + token, "application/x-www-form-urlencoded", "name=x", 403},
+		"a verb of its own":        {"PUT", "/account/profile", "application/x-www-form-urlencoded", "token=" + token, 405},
+		"a form that gets":         {"GET", "/account/sign-out", "application/x-www-form-urlencoded", "token=" + token + "&all=yes", 404},
+		"a look at a form":         {"HEAD", "/account/switch?did=x", "", "", 200},
+	} {
+		req, err := http.NewRequestWithContext(t.Context(), c.verb, n.url+c.path, strings.NewReader(c.body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.kind != "" {
+			req.Header.Set("Content-Type", c.kind)
+		}
+		res, err := v.client.Do(req)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		_, _ = io.Copy(io.Discard, res.Body)
+		res.Body.Close()
+		if res.StatusCode != c.status {
+			t.Errorf("%s: %d, want %d", name, res.StatusCode, c.status)
+		}
+	}
+	v.open("/account").shows(200, "/account", "alice.test")
+}
