@@ -29,7 +29,7 @@ func TestFilesBringNoCookies(t *testing.T) {
 	n.deviceOf(t, alice, func(d *store.Device) { d.RotatedAt = d.RotatedAt.Add(-time.Hour) }) // it is time for another cookie
 	for _, f := range files {
 		for _, query := range []string{"", "?lang=de"} {
-			h := v.open(string(f[1])+query).page.header
+			h := v.open(string(f[1]) + query).page.header
 			if !strings.Contains(h.Get("Cache-Control"), "public") || h.Get("Set-Cookie") != "" || v.page.status != 200 {
 				t.Errorf("%s: %d, %q may be kept and brings %q", f[1], v.page.status, h.Get("Cache-Control"), h.Get("Set-Cookie"))
 			}
