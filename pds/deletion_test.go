@@ -43,7 +43,7 @@ func TestOwnerDeletesAccount(t *testing.T) {
 	alice.get(getSession).fails(403, "AccountNotFound")
 	remove(alice.did, "alice-password", code).fails(401, "AuthenticationRequired")
 	n.anonymous(t).post(createAccountNSID, map[string]any{"handle": "alice.test", "email": "alice@example.com", "password": "alice-password"}).ok() // both are free at once
-	n.wait(t, "the row of the account", func() bool {
+	eventually(t, "the end of the account's row", func() bool {
 		_, err := n.srv.store.AccountByID(t.Context(), acct.ID)
 		return errors.Is(err, store.ErrNotFound)
 	})
@@ -52,16 +52,6 @@ func TestOwnerDeletesAccount(t *testing.T) {
 	}
 	n.nothingLeft(t, acct)
 	n.checkAll(t)
-}
-
-// wait looks until what is said has gone.
-func (n *network) wait(t *testing.T, what string, gone func() bool) {
-	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !gone(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("%s is still there", what)
-		}
-	}
 }
 
 // nothingLeft looks for what a deleted account must not leave: rows, files, and events but for the one that tells of the deletion.

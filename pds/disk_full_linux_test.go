@@ -1,6 +1,7 @@
 package pds
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"os"
@@ -79,7 +80,7 @@ func TestMigrateOntoAFullDisk(t *testing.T) {
 	m.to.dir = smallDisk(t)
 	ballast := filepath.Join(m.to.dir, "ballast")
 	begun := map[migrate.State]int{}
-	m.watch = func(_ syntax.DID, s migrate.State, moment string) (err error) {
+	m.watch = func(_ context.Context, _ syntax.DID, s migrate.State, moment string) (err error) {
 		if moment == "begin" {
 			begun[s]++
 		}

@@ -131,6 +131,19 @@ type answer struct {
 	body   []byte
 }
 
+// patience is how long a test waits for what must happen, on however busy a machine.
+const patience = time.Minute
+
+// eventually waits until something holds that nobody tells of.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("waited in vain for %s", what)
+		}
+	}
+}
+
 // object is a decoded JSON answer.
 type object map[string]any
 

@@ -67,11 +67,11 @@ func TestMigrateManyFromOneHost(t *testing.T) {
 	}
 	// The first is told to wait, before the others begin.
 	m.mustBegin()
-	for told := false; !told; time.Sleep(time.Millisecond) {
+	eventually(t, "the first answer", func() bool {
 		g.mu.Lock()
-		told = !g.until.IsZero()
-		g.mu.Unlock()
-	}
+		defer g.mu.Unlock()
+		return !g.until.IsZero()
+	})
 	for _, c := range leavers[1:] {
 		in := MigrateRequest{Action: MigrateBegin, Account: c.did, Password: strings.TrimSuffix(c.handle, ".test") + "-password", NewPassword: "new-password"}
 		if a := m.operator(in); a.status != http.StatusOK {

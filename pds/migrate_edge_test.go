@@ -1,13 +1,13 @@
 package pds
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
 
@@ -15,42 +15,6 @@ import (
 	"perch/pds/migrate"
 	"perch/pds/store"
 )
-
-// holdAt has the move wait before the step of a state, the first time that it comes there. reached waits for that.
-func (m *moving) holdAt(state migrate.State) (reached, release func()) {
-	m.t.Helper()
-	m.halt()
-	m.to.stop()
-	here, goOn := make(chan struct{}), make(chan struct{})
-	once := sync.Once{}
-	m.watch = func(_ syntax.DID, s migrate.State, moment string) error {
-		if s == state && moment == "begin" {
-			once.Do(func() {
-				close(here)
-				<-goOn
-			})
-		}
-		return nil
-	}
-	m.open()
-	release = sync.OnceFunc(func() { close(goOn) })
-	m.t.Cleanup(release)
-	return func() {
-		m.t.Helper()
-		select {
-		case <-here:
-		case <-time.After(30 * time.Second):
-			m.t.Fatalf("never came to %s", state)
-		}
-	}, release
-}
-
-func (m *moving) mustConfirm() {
-	m.t.Helper()
-	if err := m.confirm(); err != nil {
-		m.t.Fatal(err)
-	}
-}
 
 // The owner goes on with the standard calls while the move waits for the code. What the DID names is never deleted, and the move finds the way.
 func TestMigrateOwnerChangesTheDID(t *testing.T) {
@@ -124,7 +88,7 @@ func TestMigrateDeletedHere(t *testing.T) {
 	reached()
 	m.there().admin("com.atproto.admin.deleteAccount", map[string]any{"did": m.old.did}).ok()
 	release()
-	m.until0(func() bool {
+	eventually(t, "the end of the move", func() bool {
 		_, err := m.to.srv.store.Migration(t.Context(), syntax.DID(m.old.did))
 		return errors.Is(err, store.ErrNotFound)
 	})
@@ -132,16 +96,6 @@ func TestMigrateDeletedHere(t *testing.T) {
 		t.Errorf("old account %q, %d sessions", m.old.account().Status(), m.sessions())
 	}
 	m.old.createPost("nothing has happened")
-}
-
-// until0 waits for something that the move itself does not show.
-func (m *moving) until0(ok func() bool) {
-	m.t.Helper()
-	for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			m.t.Fatal("waited in vain")
-		}
-	}
 }
 
 // The owner chooses another handle here after the operation was signed: it is signed anew, so that DID and server name the same.
@@ -258,10 +212,8 @@ func TestMigrateRenewsInsideAStep(t *testing.T) {
 			next.ServeHTTP(w, r)
 		})
 	})
-	m.halt()
-	m.to.stop()
 	killed, once := make(chan struct{}), sync.Once{}
-	m.watch = func(_ syntax.DID, s migrate.State, moment string) (err error) {
+	m.watching(func(_ context.Context, _ syntax.DID, s migrate.State, moment string) (err error) {
 		switch {
 		case s == migrate.StateMoved && moment == "begin" && !expire.Load():
 			once.Do(func() { // something new, so that there is something to fetch
@@ -277,8 +229,7 @@ func TestMigrateRenewsInsideAStep(t *testing.T) {
 			}
 		}
 		return err
-	}
-	m.open()
+	})
 	m.mustBegin()
 	m.untilNeeds(migrate.NeedsCode)
 	m.mustConfirm()
@@ -362,7 +313,7 @@ func TestMigrateComesBack(t *testing.T) {
 	if _, err := m.ask(MigrateRequest{Action: MigrateAbandon}); err != nil {
 		t.Fatal(err)
 	}
-	m.until0(func() bool {
+	eventually(t, "the end of the move", func() bool {
 		_, err := m.to.srv.store.Migration(t.Context(), syntax.DID(m.old.did))
 		return errors.Is(err, store.ErrNotFound)
 	})

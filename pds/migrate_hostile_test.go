@@ -136,10 +136,10 @@ func TestMigrateOutToAHostThatReachesForMore(t *testing.T) {
 	}}
 	m := startLeaving(t, func(next http.Handler) http.Handler { return recommends.wrap(makes.wrap(next)) })
 	owner = m.old.ownKey()
-	m.mustBeginOut()
+	m.mustBegin()
 	m.untilNeeds(migrate.NeedsCode)
 	m.mustConfirm()
-	m.wantGone(22)
+	m.wantMoved()
 	server, _ := m.to.srv.rotationKeyDID()
 	if got := m.old.lastOp().RotationKeys; !slices.Equal(got, []string{owner, evil, server}) {
 		t.Errorf("rotation keys %v", got)
@@ -158,7 +158,7 @@ func TestMigrateOutToAHostThatMissesBlobsWithoutEnd(t *testing.T) {
 		out["blobs"], out["cursor"] = blobs, repo.CIDOf(fmt.Append(nil, n)).String()
 	}}
 	m := startLeaving(t, host.wrap)
-	m.mustBeginOut()
+	m.mustBegin()
 	m.until("the refusal", func(st *Migration) bool { return strings.Contains(st.Error, "misses more blobs") })
 	if _, err := m.ask(MigrateRequest{Action: MigrateAbandon}); err != nil {
 		t.Fatal(err)

@@ -1,11 +1,11 @@
 package pds
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
 )
@@ -13,12 +13,14 @@ import (
 // waits opens a page until it says something.
 func (v *visitor) waits(path, text string) *visitor {
 	v.t.Helper()
-	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		if v.open(path); strings.Contains(string(v.page.body), text) {
-			return v
+	defer func() {
+		if v.t.Failed() {
+			v.t.Logf("%s says:\n%s", path, v.page.body)
 		}
-	}
-	v.t.Fatalf("%s never says %q; it says:\n%s", path, text, v.page.body)
+	}()
+	eventually(v.t, fmt.Sprintf("%q on %s", text, path), func() bool {
+		return strings.Contains(string(v.open(path).page.body), text)
+	})
 	return v
 }
 
@@ -230,7 +232,7 @@ func TestPagesMoveAway(t *testing.T) {
 	v.open("/account/move/abandon").shows(200, "/account/move/abandon", "Give the move up?")
 	v.open("/account/move/progress").send("/account/move/progress", "do", "confirm", "code", m.old.plcCode()).shows(200, "/account/move/progress")
 	v.waits("/account/move/progress", "Your account has moved").shows(200, "/account/move/progress", "localhost:")
-	m.wantGone(22)
+	m.wantMoved()
 	v.open("/account/move").shows(200, "/account/move", "You have moved to")
 }
 

@@ -252,7 +252,7 @@ func (m *Manager) create(ctx context.Context, mv *move, h *host, in Begin) error
 	if err := h.json(ctx, call{method: "com.atproto.server.getServiceAuth", query: q, token: accessToken}, &out); err != nil {
 		return err
 	}
-	if err := m.watch(mv.DID, StateAccount, "begin"); err != nil {
+	if err := m.watch(ctx, mv.DID, StateAccount, "begin"); err != nil {
 		return err
 	}
 	mv.Handle = syntax.Handle(strings.ToLower(in.Handle))

@@ -142,9 +142,9 @@ type Options struct {
 	Retry, StepRetry Backoff
 	// Parallel is how many moves from one host go on at a time; zero: 4.
 	Parallel int
-	// Watch, unless nil, is told of every step when it begins and when it ends ("begin", "end"), before its outcome is stored. An error leaves the move there, as
-	// if the process had ended. It is for tests.
-	Watch func(syntax.DID, State, string) error
+	// Watch, unless nil, is told of every step when it begins and when it ends ("begin", "end"), before its outcome is stored. ctx ends when the step is interrupted.
+	// An error leaves the move there, as if the process had ended. It is for tests.
+	Watch func(ctx context.Context, did syntax.DID, state State, moment string) error
 }
 
 // Manager does the moves. It is safe for use by several goroutines.
@@ -324,14 +324,14 @@ func (m *Manager) oneStep(ctx context.Context, mv *move, r *runner) error {
 		return nil
 	}
 	state := mv.State
-	if err := m.watch(mv.DID, state, "begin"); err != nil {
+	if err := m.watch(ctx, mv.DID, state, "begin"); err != nil {
 		return err
 	}
 	err := m.step(ctx, mv, r)
 	if ctx.Err() != nil {
 		return nil
 	}
-	if killed := m.watch(mv.DID, state, "end"); killed != nil {
+	if killed := m.watch(ctx, mv.DID, state, "end"); killed != nil {
 		return killed
 	}
 	switch {
@@ -356,11 +356,11 @@ func (m *Manager) oneStep(ctx context.Context, mv *move, r *runner) error {
 // returned tells that a step went back to ask the owner again, for which there is a reason to be shown.
 func (s State) returned(from State) bool { return s == StateCode && from != StateVerify }
 
-func (m *Manager) watch(did syntax.DID, state State, moment string) error {
+func (m *Manager) watch(ctx context.Context, did syntax.DID, state State, moment string) error {
 	if m.opts.Watch == nil {
 		return nil
 	}
-	if err := m.opts.Watch(did, state, moment); err != nil {
+	if err := m.opts.Watch(ctx, did, state, moment); err != nil {
 		return errKilled
 	}
 	return nil

@@ -192,7 +192,7 @@ func (m *Manager) createThere(ctx context.Context, mv *move, h *host, service st
 		}
 		out.tokens = mv.tokens
 	}
-	if killed := m.watch(mv.DID, StateAccount, "end"); killed != nil {
+	if killed := m.watch(ctx, mv.DID, StateAccount, "end"); killed != nil {
 		return nil, killed
 	}
 	mv.tokens, mv.Handle, mv.State, mv.Unsure = out.tokens, out.Handle, StateRepo, false
