@@ -110,7 +110,10 @@ func (v *appView) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	method := strings.TrimPrefix(r.URL.Path, "/xrpc/")
-	body, _ := io.ReadAll(r.Body)
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return // half a request is none
+	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	call := serviceCall{method: method, query: r.URL.Query(), body: string(body)}

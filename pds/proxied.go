@@ -53,8 +53,22 @@ func callerOf(ctx context.Context) proxy.Caller {
 	caller := proxy.Caller{DID: p.DID, Allow: p.MayCall}
 	if p.Account != nil {
 		caller.Status = p.Account.Status()
+		caller.Again = func(context.Context) error { return callerAgain(ctx) }
 	}
 	return caller
+}
+
+// callerAgain is the second look at who makes the request, and refuses an account that was active and is not any more.
+func callerAgain(ctx context.Context) error {
+	now, err := auth.Again(ctx)
+	if err != nil {
+		return err
+	}
+	before, after := auth.From(ctx).Account, auth.From(now).Account
+	if before.Status() == after.Status() {
+		return nil
+	}
+	return inactiveForWriter(after)
 }
 
 // callFor is the request of a registered method as a call to the service that it is for, if the caller may have it made.
@@ -67,7 +81,7 @@ func (s *Server) callFor(ctx context.Context, r *http.Request, caller proxy.Call
 	if err := caller.Check(method, target.Ref()); err != nil {
 		return proxy.Call{}, err
 	}
-	return proxy.Call{User: caller.DID, Method: method, Target: target, Query: r.URL.RawQuery, Header: r.Header}, nil
+	return proxy.Call{User: caller.DID, Method: method, Target: target, Query: r.URL.RawQuery, Header: r.Header, Again: caller.Again}, nil
 }
 
 // createReport passes a report on to the moderation service. An account that is taken down may send reports, too: that is how it appeals, and

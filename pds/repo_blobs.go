@@ -23,7 +23,7 @@ func (s *Server) uploadBlob(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	up, err := s.blobs.Write(ctx, acct.DID, r.Body, r.Header.Get("Content-Type"), s.cfg.BlobUploadLimit)
+	up, err := s.blobs.Write(ctx, acct.DID, &stillAllowed{ctx, r.Body}, r.Header.Get("Content-Type"), s.cfg.BlobUploadLimit)
 	if errors.Is(err, io.ErrUnexpectedEOF) {
 		return &xrpc.Error{Status: 400, Name: xrpc.NameInvalidRequest, Message: "The body ended before all of it had come", Err: err}
 	}

@@ -53,7 +53,10 @@ func upstreamFailure(message string, err error) *Error {
 func failure(ctx context.Context, err error) error {
 	cause := context.Cause(ctx)
 	var timeout net.Error
+	var refused refusal
 	switch {
+	case errors.As(err, &refused):
+		return refused.error
 	case errors.Is(err, errTooLarge):
 		return &Error{Status: http.StatusRequestEntityTooLarge, Name: "PayloadTooLarge", Message: "request entity too large", Err: err}
 	case errors.Is(cause, errTimeout), errors.Is(err, context.DeadlineExceeded):

@@ -42,6 +42,9 @@ type Call struct {
 	// Body makes it a POST. Length is its size in bytes, -1 when unknown.
 	Body   io.Reader
 	Length int64
+	// Again is asked once all of Body has come, before the service gets the end of
+	// it; its error ends the exchange and goes to the client as it is. May be nil.
+	Again func(context.Context) error
 }
 
 // Forward sends call and streams the answer to w. Verb, query, headers and body
@@ -166,7 +169,11 @@ func (x *exchange) setBody(call Call, limit int64) error {
 		return nil
 	}
 	x.req.ContentLength = call.Length
-	x.req.Body = io.NopCloser(&requestBody{r: call.Body, left: limit, x: x})
+	body := io.Reader(&requestBody{r: call.Body, left: limit, x: x})
+	if call.Again != nil {
+		body = newHeldBody(body, func() error { return call.Again(x.ctx) })
+	}
+	x.req.Body = io.NopCloser(body)
 	return nil
 }
 
@@ -322,43 +329,6 @@ func copyHeaders(dst, src http.Header, names []string) {
 			dst[name] = append([]string{}, v...)
 		}
 	}
-}
-
-// watchedReader reads a service's answer and keeps the clock from running out
-// while it moves.
-type watchedReader struct {
-	r io.Reader
-	x *exchange
-}
-
-func (w *watchedReader) Read(p []byte) (int, error) {
-	n, err := w.r.Read(p)
-	if n > 0 {
-		w.x.idle.Reset(w.x.during)
-	}
-	return n, err
-}
-
-// requestBody bounds the client's body and tells its errors from the service's.
-type requestBody struct {
-	r    io.Reader
-	left int64
-	x    *exchange
-}
-
-func (b *requestBody) Read(p []byte) (int, error) {
-	n, err := b.r.Read(p)
-	b.left -= int64(n)
-	if b.left < 0 {
-		return 0, errTooLarge
-	}
-	if n > 0 {
-		b.x.idle.Reset(b.x.before)
-	}
-	if err != nil && err != io.EOF {
-		err = fmt.Errorf("%w: %w", errReadBody, err)
-	}
-	return n, err
 }
 
 var _ DIDResolver = (*identity.Resolver)(nil)

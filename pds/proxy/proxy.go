@@ -95,6 +95,8 @@ type Caller struct {
 	// the audience "did#service"; its error goes to the client as it is. It
 	// is asked about every request that is passed on. Nil allows none.
 	Allow func(method syntax.NSID, audience string) error
+	// Again is that of all calls for the caller; see Call.
+	Again func(context.Context) error
 }
 
 // Check returns the reason why method may not be called in the caller's name at
@@ -148,7 +150,7 @@ func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, caller Caller) err
 	if err := caller.Check(method, target.Ref()); err != nil {
 		return err
 	}
-	return p.Forward(w, r, Call{User: caller.DID, Method: method, Target: target})
+	return p.Forward(w, r, Call{User: caller.DID, Method: method, Target: target, Again: caller.Again})
 }
 
 func checkVerb(r *http.Request) error {

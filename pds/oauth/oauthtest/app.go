@@ -56,6 +56,7 @@ type Change struct {
 	AuthKey   *Key   // signs the assertion likewise
 	HTTP      http.Header
 	KeepNonce bool // do not repeat the request when the server asks for its nonce
+	Chunked   bool // do not tell the length of the body of a call
 }
 
 func change(base, with JSON) JSON {
@@ -213,7 +214,11 @@ func (a *App) keep(r Answer) Answer {
 func (a *App) Call(verb, path, contentType, body string, c Change) Answer {
 	a.T.Helper()
 	address := a.Server + path
-	req, err := http.NewRequestWithContext(a.T.Context(), verb, address, strings.NewReader(body))
+	in := io.Reader(strings.NewReader(body))
+	if c.Chunked {
+		in = io.MultiReader(in)
+	}
+	req, err := http.NewRequestWithContext(a.T.Context(), verb, address, in)
 	if err != nil {
 		a.T.Fatal(err)
 	}
