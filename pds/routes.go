@@ -189,10 +189,38 @@ func guessLimits(identifier func(input any) string) xrpc.Option {
 		return account.Identifier(identifier(input)) + " " + xrpc.ClientNetwork(ctx).String()
 	}
 	// The pages count in these buckets, too.
-	return xrpc.WithInputRateLimit(
-		xrpc.RateLimit{Name: "com.atproto.server.createSession 30/5m0s", Points: 30, Window: 5 * time.Minute, Key: key},
-		xrpc.RateLimit{Name: "com.atproto.server.createSession 300/24h0m0s", Points: 300, Window: 24 * time.Hour, Key: key},
-	)
+	return xrpc.WithInputRateLimit(guessBuckets("com.atproto.server.createSession", key)...)
+}
+
+// guessBuckets are how many passwords can be tried.
+func guessBuckets(name string, key func(context.Context, *http.Request, any) string) []xrpc.RateLimit {
+	return []xrpc.RateLimit{
+		{Name: name + " 30/5m0s", Points: 30, Window: 5 * time.Minute, Key: key},
+		{Name: name + " 300/24h0m0s", Points: 300, Window: 24 * time.Hour, Key: key},
+	}
+}
+
+// countGuess implements account.Options.Guess: handle, DID and e-mail address of an account share what guessLimits gives to each of them. These buckets say nothing when
+// they are used up. An error would tell that an address is the one of a handle, to whoever has used up one of them and tries the other.
+func (s *Server) countGuess(ctx context.Context, did syntax.DID) (right func(), ok bool) {
+	buckets := guessBuckets("passwords of an account", func(ctx context.Context, _ *http.Request, _ any) string {
+		return did.String() + " " + xrpc.ClientNetwork(ctx).String()
+	})
+	for i, b := range buckets {
+		if s.mux.Spend(ctx, b, 1) {
+			continue
+		}
+		for _, before := range buckets[:i] {
+			s.mux.Spend(ctx, before, -1)
+		}
+		s.log.InfoContext(ctx, "too many wrong passwords for an account from one address: no more are looked at for a while", "did", did, "network", xrpc.ClientNetwork(ctx))
+		return nil, false
+	}
+	return func() {
+		for _, b := range buckets {
+			s.mux.Spend(ctx, b, -1)
+		}
+	}, true
 }
 
 // byAccount is the key of limits that count for each account.

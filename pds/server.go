@@ -216,6 +216,7 @@ func (s *Server) accountOptions(box *seal.Box) account.Options {
 		InviteRequired: s.cfg.InviteRequired,
 		InviteInterval: s.cfg.InviteInterval,
 		InviteEpoch:    time.UnixMilli(s.cfg.InviteEpoch),
+		Guess:          s.countGuess,
 	}
 }
 

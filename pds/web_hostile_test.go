@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -137,4 +138,37 @@ func TestPagesRefuseOddForms(t *testing.T) {
 		}
 	}
 	v.open("/account").shows(200, "/account", "alice.test")
+}
+
+// Handle, DID and address share one number of guesses, and using it up tells nobody that they belong together.
+func TestSpellingsShareTheirGuesses(t *testing.T) {
+	n := startNetwork(t, func(c *Config) { c.RateLimitsEnabled = true })
+	alice := n.signUp(t, "alice")
+	signIn := func(name, password string) *answer { return n.signInWith(t, name, password, "") }
+	for range 40 { // right passwords are no guesses
+		signIn("alice.test", "alice-password")
+	}
+	var wg sync.WaitGroup
+	for range 10 {
+		for _, name := range []string{"ALICE@example.com ", alice.did, "no@example.com"} {
+			wg.Go(func() { signIn(name, "wrong-password").fails(401, "AuthenticationRequired") })
+		}
+	}
+	for range 10 {
+		wg.Go(func() {
+			n.anonymous(t).post("com.atproto.server.deleteAccount", map[string]any{"did": alice.did, "password": "wrong-password", "token": "x"}).fails(401, "AuthenticationRequired")
+		})
+	}
+	wg.Wait()
+	a, b := signIn("alice@example.com", "alice-password"), signIn("no@example.com", "alice-password")
+	a.fails(401, "AuthenticationRequired")
+	for _, h := range []string{"Ratelimit-Limit", "Ratelimit-Remaining", "Ratelimit-Policy", "Retry-After"} {
+		if a.header.Get(h) != b.header.Get(h) {
+			t.Errorf("%s tells them apart: %s and %s", h, a.header.Get(h), b.header.Get(h))
+		}
+	}
+	n.visitor(t).signIn("alice@example.com", "alice-password").shows(422, "/account/sign-in", "Handle or password is wrong")
+	away := n.visitor(t)
+	away.header.Set("X-Forwarded-For", "203.0.113.7")
+	away.signIn("alice@example.com", "alice-password").shows(200, "/account", "alice.test")
 }

@@ -156,6 +156,19 @@ func (l *limiter) takeOne(c *call, rule *RateLimit, input any) error {
 	}
 }
 
+// spend counts points against a rule without a word to the client, or gives them back when they are below 0. It tells whether there were enough.
+func (l *limiter) spend(c *call, rule *RateLimit, points int) bool {
+	if l.conf.Disabled || c == nil || l.exempt(c) {
+		return true
+	}
+	hash, ok := l.key(c, rule, nil)
+	if !ok {
+		return true
+	}
+	_, _, allowed := l.count(hash, rule, points, l.now().Unix())
+	return allowed
+}
+
 func (l *limiter) key(c *call, rule *RateLimit, input any) (uint64, bool) {
 	var h maphash.Hash
 	h.SetSeed(l.seed)
@@ -185,7 +198,7 @@ func (l *limiter) count(hash uint64, rule *RateLimit, cost int, now int64) (used
 		w = window{reset: now + max(int64(rule.Window/time.Second), 1)}
 	}
 	if allowed = int(w.used)+cost <= rule.Points; allowed {
-		w.used += int32(cost)
+		w.used = max(w.used+int32(cost), 0)
 	}
 	s.windows[hash] = w
 	return int(w.used), w.reset, allowed

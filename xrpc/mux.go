@@ -236,5 +236,11 @@ func (m *Mux) Take(r *http.Request, rules ...RateLimit) error {
 	return m.limiter.take(callOf(r.Context()), rules, nil)
 }
 
+// Spend counts points of the request that ctx belongs to against a rule, and tells whether there were enough. Below 0 they are given back. The answer's headers do not show
+// it: it is for what the client must not learn.
+func (m *Mux) Spend(ctx context.Context, rule RateLimit, points int) bool {
+	return m.limiter.spend(callOf(ctx), &rule, points)
+}
+
 // Methods lists the methods that are registered, in the order of their names.
 func (m *Mux) Methods() []string { return slices.Sorted(maps.Keys(m.methods)) }

@@ -113,6 +113,9 @@ type Options struct {
 	// InviteEpoch is the time from which codes are earned, at the earliest.
 	InviteEpoch time.Time
 
+	// Guess counts a password that is tried at an account, and tells whether it may be looked at. right takes the count back: a right password was no guess. It counts
+	// all spellings of the account together, and nobody may notice: whether an e-mail address belongs to a handle is not for strangers. nil: as many as anybody likes.
+	Guess func(ctx context.Context, did syntax.DID) (right func(), ok bool)
 	// FailureDelay is how long a refused sign-in takes at least, so that its time tells nothing; zero means 350 ms.
 	FailureDelay time.Duration
 	// Now is the clock; nil means time.Now.

@@ -114,7 +114,7 @@ func (s *Service) CheckPassword(ctx context.Context, did syntax.DID, password st
 		if err != nil || !acct.DeletedAt.IsZero() {
 			acct = nil
 		}
-		login, err := s.mainPasswordLogin(ctx, acct, password)
+		login, err := s.guess(ctx, acct, password, func() (Login, error) { return s.mainPasswordLogin(ctx, acct, password) })
 		return login.Account, err
 	})
 }

@@ -79,12 +79,30 @@ func (s *Service) authenticate(ctx context.Context, identifier, password string)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return Login{}, err
 	}
-	if acct != nil && appPasswordForm.MatchString(password) {
-		if login, err := s.appPasswordLogin(ctx, acct, password); !errors.Is(err, ErrBadCredentials) {
-			return login, err
+	return s.guess(ctx, acct, password, func() (Login, error) {
+		if acct != nil && appPasswordForm.MatchString(password) {
+			if login, err := s.appPasswordLogin(ctx, acct, password); !errors.Is(err, ErrBadCredentials) {
+				return login, err
+			}
 		}
+		return s.mainPasswordLogin(ctx, acct, password)
+	})
+}
+
+// guess runs try, unless too many passwords were tried at the account. Then the answer is that of a wrong one, and takes the same work.
+func (s *Service) guess(ctx context.Context, acct *store.Account, password string, try func() (Login, error)) (Login, error) {
+	if acct == nil || s.opts.Guess == nil {
+		return try()
 	}
-	return s.mainPasswordLogin(ctx, acct, password)
+	right, ok := s.opts.Guess(ctx, acct.DID)
+	if !ok {
+		return s.mainPasswordLogin(ctx, nil, password)
+	}
+	login, err := try()
+	if err == nil {
+		right()
+	}
+	return login, err
 }
 
 // mainPasswordLogin does the same work for an account without a password and for none at all.
