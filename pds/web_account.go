@@ -2,7 +2,6 @@ package pds
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -10,7 +9,6 @@ import (
 	"time"
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
-	"github.com/ipfs/go-cid"
 
 	"perch/identity"
 	"perch/identity/plc"
@@ -18,7 +16,6 @@ import (
 	"perch/pds/account"
 	"perch/pds/store"
 	"perch/pds/web"
-	"perch/repo"
 	"perch/xrpc"
 )
 
@@ -63,65 +60,6 @@ func (h pageHost) ChangeHandle(ctx context.Context, acct *store.Account, handle 
 // InspectHandle implements web.AccountHost.
 func (h pageHost) InspectHandle(ctx context.Context, handle syntax.Handle) (identity.HandleReport, error) {
 	return h.s.identity.InspectHandle(ctx, handle)
-}
-
-const (
-	profileCollection = syntax.NSID("app.bsky.actor.profile")
-	profileKey        = syntax.RecordKey("self")
-)
-
-// profileRecord returns the account's profile record and its CID, or an empty one and the CID that stands for none.
-func (s *Server) profileRecord(ctx context.Context, acct *store.Account) (map[string]any, cid.Cid, error) {
-	rec, err := s.store.Record(ctx, acct.ID, profileCollection.String()+"/"+profileKey.String())
-	if errors.Is(err, store.ErrNotFound) {
-		return map[string]any{}, cid.Undef, nil
-	}
-	if err != nil {
-		return nil, cid.Undef, err
-	}
-	text, err := repo.AppendJSON(nil, rec.Body)
-	if err != nil {
-		return nil, cid.Undef, err
-	}
-	record := map[string]any{}
-	return record, rec.CID, json.Unmarshal(text, &record)
-}
-
-// Profile implements web.AccountHost.
-func (h pageHost) Profile(ctx context.Context, acct *store.Account) (p web.Profile, err error) {
-	record, _, err := h.s.profileRecord(ctx, acct)
-	p.DisplayName, _ = record["displayName"].(string)
-	p.Description, _ = record["description"].(string)
-	return p, err
-}
-
-// SetProfile implements web.AccountHost. It is putRecord with what is there already, unless somebody has changed that meanwhile.
-func (h pageHost) SetProfile(ctx context.Context, acct *store.Account, p web.Profile) error {
-	if err := inactiveForWriter(acct); err != nil {
-		return forPage(err)
-	}
-	record, had, err := h.s.profileRecord(ctx, acct)
-	if err != nil {
-		return err
-	}
-	set := func(field, text string) {
-		if delete(record, field); text != "" {
-			record[field] = text
-		}
-	}
-	set("displayName", p.DisplayName)
-	set("description", p.Description)
-	text, err := json.Marshal(record)
-	if err != nil {
-		return err
-	}
-	w, _, err := h.s.newWrite(repo.Put, profileCollection, profileKey, text, nil)
-	if err != nil {
-		return forPage(err)
-	}
-	w.Swap = &had
-	_, err = h.s.commit(ctx, acct, nil, w)
-	return forPage(err)
 }
 
 // Storage implements web.AccountHost.

@@ -41,27 +41,6 @@ func TestOverviewTellsWhatNeedsAttention(t *testing.T) {
 	v.open("/account").shows(200, "/account", "is deactivated", "Your identity was changed")
 }
 
-func TestProfilePage(t *testing.T) {
-	n := startNetwork(t, nil)
-	alice := n.signUp(t, "alice")
-	alice.post("com.atproto.repo.putRecord", map[string]any{
-		"repo": alice.did, "collection": "app.bsky.actor.profile", "rkey": "self",
-		"record": map[string]any{"displayName": "Old", "pronouns": "she/her", "createdAt": "2026-01-01T00:00:00Z"},
-	}).ok()
-	v := n.visitor(t).signIn("alice.test", "alice-password")
-	v.open("/account/profile").shows(200, "/account/profile", `value="Old"`)
-	n.wantEvents(t, func() {
-		v.send("/account/profile", "name", " Alice ", "description", "First\r\nsecond <b>").shows(200, "/account/profile", "is saved", `value="Alice"`, "second &lt;b&gt;")
-	}, "commit")
-	record := alice.get("com.atproto.repo.getRecord", "repo", alice.did, "collection", "app.bsky.actor.profile", "rkey", "self").ok()
-	if record.str("value.displayName") != "Alice" || record.str("value.description") != "First\nsecond <b>" || record.str("value.pronouns") != "she/her" {
-		t.Errorf("%v", record)
-	}
-	v.send("/account/profile", "name", strings.Repeat("x", 65)).shows(422, "/account/profile", "at most 64")
-	alice.deactivate()
-	v.open("/account/profile").send("/account/profile", "name", "Bob").shows(422, "/account/profile")
-}
-
 func TestHandlePageServiceDomain(t *testing.T) {
 	n := startNetwork(t, nil)
 	alice := n.signUp(t, "alice")

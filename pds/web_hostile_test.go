@@ -106,18 +106,20 @@ func TestPagesRefuseOddForms(t *testing.T) {
 		verb, path, kind, body string
 		status                 int
 	}{
-		"too long":                 {"POST", "/account/profile", "application/x-www-form-urlencoded", "token=" + token + "&name=" + strings.Repeat("a", 70<<10), 413},
-		"too long, and forged":     {"POST", "/account/profile", "application/x-www-form-urlencoded", strings.Repeat("a=b&", 70<<10), 413},
-		"in parts":                 {"POST", "/account/profile", "multipart/form-data; boundary=x", field + "--x--\r\n", 403},
-		"in very many parts":       {"POST", "/account/profile", "multipart/form-data; boundary=x", strings.Repeat(field, 10_000) + "--x--\r\n", 403},
-		"parts without end":        {"POST", "/account/profile", "multipart/form-data; boundary=x", field, 403},
-		"as JSON":                  {"POST", "/account/profile", "application/json", `{"token":"` + token + `"}`, 403},
-		"no UTF-8":                 {"POST", "/account/profile", "application/x-www-form-urlencoded", "token=" + token + "&name=%ff%fe", 400},
-		"half an escape":           {"POST", "/account/profile", "application/x-www-form-urlencoded", "token=" + token + "&name=%f", 400},
-		"the token in the address": {"POST", "/account/profile?token=" + token, "application/x-www-form-urlencoded", "name=x", 403},
-		"a verb of its own":        {"PUT", "/account/profile", "application/x-www-form-urlencoded", "token=" + token, 405},
-		"a form that gets":         {"GET", "/account/sign-out", "application/x-www-form-urlencoded", "token=" + token + "&all=yes", 404},
-		"a look at a form":         {"HEAD", "/account/switch?did=x", "", "", 200},
+		"too long":                  {"POST", "/account/profile", "application/x-www-form-urlencoded", "token=" + token + "&name=" + strings.Repeat("a", 70<<10), 413},
+		"too long, and forged":      {"POST", "/account/profile", "application/x-www-form-urlencoded", strings.Repeat("a=b&", 70<<10), 413},
+		"in parts":                  {"POST", "/account/devices", "multipart/form-data; boundary=x", field + "--x--\r\n", 403},
+		"in very many parts":        {"POST", "/account/devices", "multipart/form-data; boundary=x", strings.Repeat(field, 10_000) + "--x--\r\n", 403},
+		"parts without end":         {"POST", "/account/devices", "multipart/form-data; boundary=x", field, 403},
+		"very many parts for files": {"POST", "/account/profile", "multipart/form-data; boundary=x", strings.Repeat(field, 10_000) + "--x--\r\n", 413},
+		"files without end":         {"POST", "/account/profile", "multipart/form-data; boundary=x", field, 400},
+		"as JSON":                   {"POST", "/account/profile", "application/json", `{"token":"` + token + `"}`, 403},
+		"no UTF-8":                  {"POST", "/account/profile", "application/x-www-form-urlencoded", "token=" + token + "&name=%ff%fe", 400},
+		"half an escape":            {"POST", "/account/profile", "application/x-www-form-urlencoded", "token=" + token + "&name=%f", 400},
+		"the token in the address":  {"POST", "/account/profile?token=" + token, "application/x-www-form-urlencoded", "name=x", 403},
+		"a verb of its own":         {"PUT", "/account/profile", "application/x-www-form-urlencoded", "token=" + token, 405},
+		"a form that gets":          {"GET", "/account/sign-out", "application/x-www-form-urlencoded", "token=" + token + "&all=yes", 404},
+		"a look at a form":          {"HEAD", "/account/switch?did=x", "", "", 200},
 	} {
 		req, err := http.NewRequestWithContext(t.Context(), c.verb, n.url+c.path, strings.NewReader(c.body))
 		if err != nil {

@@ -37,13 +37,23 @@ func (n *network) visitor(t *testing.T) *visitor {
 
 func (v *visitor) do(verb, path string, form url.Values) *visitor {
 	v.t.Helper()
-	req, err := http.NewRequestWithContext(v.t.Context(), verb, v.url+path, strings.NewReader(form.Encode()))
+	kind := ""
+	if form != nil {
+		kind = "application/x-www-form-urlencoded"
+	}
+	return v.ask(verb, path, kind, strings.NewReader(form.Encode()))
+}
+
+// ask sends a request with a body of a kind, "" if it says none.
+func (v *visitor) ask(verb, path, kind string, content io.Reader) *visitor {
+	v.t.Helper()
+	req, err := http.NewRequestWithContext(v.t.Context(), verb, v.url+path, content)
 	if err != nil {
 		v.t.Fatal(err)
 	}
 	req.Header = v.header.Clone()
-	if form != nil {
-		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	if kind != "" {
+		req.Header.Set("Content-Type", kind)
 	}
 	resp, err := v.client.Do(req)
 	if err != nil {

@@ -284,6 +284,12 @@ func (s *Service) deviceCookie(id string, generation int64) string {
 	return id + "." + strconv.FormatInt(generation, 10) + "." + base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
 }
 
+// IsDeviceCookie tells whether a cookie is one that some browser was once given. It looks nothing up.
+func (s *Service) IsDeviceCookie(cookie string) bool {
+	_, _, ok := s.readDeviceCookie(cookie)
+	return ok
+}
+
 func (s *Service) readDeviceCookie(cookie string) (id string, generation int64, ok bool) {
 	parts := strings.Split(cookie, ".")
 	if len(parts) != 3 {

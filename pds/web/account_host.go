@@ -44,9 +44,7 @@ type AccountHost interface {
 	ChangeHandle(ctx context.Context, acct *store.Account, handle string) error
 	// InspectHandle tells what DNS and the web say of a handle.
 	InspectHandle(ctx context.Context, handle syntax.Handle) (identity.HandleReport, error)
-	// Profile returns what the account's profile record says; SetProfile changes that and keeps the rest of the record.
-	Profile(ctx context.Context, acct *store.Account) (Profile, error)
-	SetProfile(ctx context.Context, acct *store.Account, p Profile) error
+	ProfileHost
 	// Storage tells how much is stored of the account.
 	Storage(ctx context.Context, acct *store.Account) (Storage, error)
 	// Download opens a file with what is stored of the account. It must be closed.
@@ -76,9 +74,6 @@ type KeyHost interface {
 	// DismissAlerts notes that all of them are in order.
 	DismissAlerts(ctx context.Context, acct *store.Account) error
 }
-
-// Profile is what people see beside the handle.
-type Profile struct{ DisplayName, Description string }
 
 // Storage is how much is stored of an account.
 type Storage struct {

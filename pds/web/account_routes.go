@@ -10,7 +10,10 @@ import (
 // nobody fills in a form in vain, and before what the form does.
 func (s *Site) accountRoutes() {
 	s.page("GET /account/profile", s.showProfile, signedIn)
-	s.page("POST /account/profile", s.setProfile, signedIn, limit("profile", 60, time.Hour))
+	s.filePage("POST /account/profile", s.setProfile, signedIn, limit("profile", 60, time.Hour))
+	for _, kind := range pictureKinds {
+		s.page("GET "+picturePath(kind), s.showPicture(kind), signedIn)
+	}
 
 	s.accountPage("/account/handle", s.showHandle, map[string]handler{"service": s.serviceHandle, "check": s.checkOwnHandle, "own": s.ownHandle})
 	s.accountPage("/account/email", s.showEmail, map[string]handler{

@@ -30,6 +30,8 @@ type request struct {
 
 	flow *flow // the app that waits; nil when there is none
 
+	files map[string]file // that came with the form, by the names of their fields
+
 	// formTargets are the sites to which a form of this page may lead, beside our own.
 	formTargets []string
 	images      []string // sites of which the page shows pictures
@@ -43,14 +45,23 @@ type rule func(*request) (bool, error)
 
 // page registers a handler for a verb and path, as http.ServeMux has them.
 func (s *Site) page(pattern string, h handler, rules ...rule) {
-	s.patterns = append(s.patterns, pattern)
-	s.mux.HandleFunc(pattern, func(w http.ResponseWriter, hr *http.Request) { s.serve(w, hr, h, rules) })
+	s.register(pattern, (*request).plainForm, h, rules)
 }
 
-func (s *Site) serve(w http.ResponseWriter, hr *http.Request, h handler, rules []rule) {
+// filePage is page for a form that may hold files.
+func (s *Site) filePage(pattern string, h handler, rules ...rule) {
+	s.register(pattern, (*request).fileForm, h, rules)
+}
+
+func (s *Site) register(pattern string, read, h handler, rules []rule) {
+	s.patterns = append(s.patterns, pattern)
+	s.mux.HandleFunc(pattern, func(w http.ResponseWriter, hr *http.Request) { s.serve(w, hr, read, h, rules) })
+}
+
+func (s *Site) serve(w http.ResponseWriter, hr *http.Request, read, h handler, rules []rule) {
 	r := &request{Request: hr, w: w, site: s, words: languages()[fallbackLanguage]}
 	s.secure(w.Header())
-	err := r.prepare()
+	err := r.prepare(read)
 	for _, rule := range rules {
 		if err != nil {
 			break
@@ -83,11 +94,10 @@ func (s *Site) file(pattern string, h handler) {
 	})
 }
 
-// prepare finds out language and browser, and refuses forged forms.
-func (r *request) prepare() error {
+// prepare reads the form, finds out language and browser, and refuses forged forms.
+func (r *request) prepare(read handler) error {
 	r.words = r.chooseLanguage()
-	r.Body = http.MaxBytesReader(r.w, r.Body, maxForm)
-	if err := r.readForm(); err != nil { // before it counts who is signed in: a form may come slowly
+	if err := r.readForm(read); err != nil { // before it counts who is signed in: a form may come slowly
 		return err
 	}
 	if cookie := r.cookie(deviceCookie); cookie != "" {
@@ -109,11 +119,15 @@ func (r *request) prepare() error {
 	return r.checkForgery()
 }
 
-// readForm reads what came with the request. Forms in parts, as files are sent in, are none of ours and not read.
-func (r *request) readForm() error {
-	err := r.ParseForm()
+// readForm reads what came with the request. Forms in parts, as files are sent in, are read on the pages that take files.
+func (r *request) readForm(read handler) error {
+	err := read(r)
+	var known *pageProblem
 	var long *http.MaxBytesError
-	if errors.As(err, &long) {
+	switch {
+	case errors.As(err, &known):
+		return err
+	case errors.As(err, &long), errors.Is(err, errLongForm):
 		return problem(http.StatusRequestEntityTooLarge, "form")
 	}
 	for name, values := range r.Form {
@@ -129,7 +143,10 @@ func (r *request) readForm() error {
 	return nil
 }
 
-var errNoText = errors.New("a field is not UTF-8")
+var (
+	errNoText   = errors.New("a field is not UTF-8")
+	errLongForm = errors.New("a form is too long")
+)
 
 // current is the account that the page is about; nil when nobody is signed in.
 func (r *request) current() *account.SignedIn {

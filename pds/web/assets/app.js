@@ -31,6 +31,30 @@ for (const link of all('[data-save]')) {
   })
 }
 
+// A picture is shown before it is sent, and made as small as it may be. What a camera has noted in it, such as the place, stays out.
+for (const input of all('[data-picture]')) {
+  input.addEventListener('change', async () => {
+    const file = input.files[0], shown = document.getElementById(input.dataset.picture)
+    const image = file && await createImageBitmap(file).catch(() => null)
+    if (!image) return
+    const scale = Math.min(1, Math.max(input.dataset.width / image.width, input.dataset.height / image.height))
+    const canvas = document.createElement('canvas')
+    canvas.width = Math.round(image.width * scale)
+    canvas.height = Math.round(image.height * scale)
+    canvas.getContext('2d').drawImage(image, 0, 0, canvas.width, canvas.height)
+    shown.src = canvas.toDataURL('image/jpeg', 0.7)
+    shown.hidden = false
+    for (const [type, quality] of [['image/png'], ['image/jpeg', 0.9], ['image/jpeg', 0.7]].slice(file.type === 'image/png' ? 0 : 1)) {
+      const blob = await new Promise((done) => canvas.toBlob(done, type, quality))
+      if (!blob || blob.size > 1e6) continue
+      const list = new DataTransfer()
+      list.items.add(new File([blob], file.name, { type }))
+      if (input.files[0] === file) input.files = list.files
+      return
+    }
+  })
+}
+
 // On a narrow screen the menu is a strip: the page that is open is in sight.
 document.querySelector('.side [aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'center' })
 

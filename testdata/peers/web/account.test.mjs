@@ -4,7 +4,7 @@ import { createHmac } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { after, before, test } from 'node:test'
 import { letIn } from './app.mjs'
-import { adminPost, audit, fits, launch, operate, sizes, tabTo, url, visit } from './browser.mjs'
+import { adminPost, audit, fits, launch, operate, shots, sizes, tabTo, url, visit } from './browser.mjs'
 
 const password = 'correct horse'
 let browser
@@ -44,6 +44,23 @@ function totp(secret) {
   return String((sum.readUInt32BE(sum.at(-1) & 15) & 0x7fffffff) % 1e6).padStart(6, '0')
 }
 
+// photo is a large picture as a camera makes it: with too much in it to be small, and notes of where it was taken.
+async function photo(page, width, height) {
+  const data = await page.evaluate(([width, height]) => {
+    const canvas = document.createElement('canvas')
+    Object.assign(canvas, { width, height })
+    const context = canvas.getContext('2d'), noise = context.createImageData(width, height)
+    noise.data.forEach((_, i) => { noise.data[i] = i % 4 === 3 ? 255 : Math.random() * 256 })
+    context.putImageData(noise, 0, 0)
+    return canvas.toDataURL('image/jpeg', 0.95)
+  }, [width, height])
+  const jpeg = Buffer.from(data.split(',')[1], 'base64'), notes = Buffer.from('Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0', 'latin1')
+  const head = Buffer.from([0xff, 0xe1, 0, notes.length + 2])
+  return Buffer.concat([jpeg.subarray(0, 2), head, notes, jpeg.subarray(2)])
+}
+
+const drawing = Buffer.from('iVBORw0KGgoAAAANSUhEUgAAAAMAAAABCAIAAACUgoPjAAAADUlEQVR4nGM4EaABQQAUqgPBxpjGIwAAAABJRU5ErkJggg==', 'base64')
+
 const press = (page, text) => page.click(`main button:has-text("${text}")`)
 const told = (page, text) => page.waitForSelector(`[role=status]:has-text("${text}")`)
 
@@ -57,9 +74,28 @@ for (const size of Object.keys(sizes)) {
     await page.goto(url + '/account/profile')
     await page.fill('#name', 'Member of ' + size)
     await page.fill('#description', 'First line\nsecond line')
+    // A photo with too many bytes and a place in it, and a drawing: the page makes of them what a profile can have.
+    await page.setInputFiles('#avatar', { name: 'face.jpg', mimeType: 'image/jpeg', buffer: await photo(page, 2400, 1800) })
+    await page.waitForFunction(() => document.querySelector('#avatar-now').naturalWidth > 0 && document.querySelector('#avatar').files[0].size < 1e6)
+    await page.setInputFiles('#banner', { name: 'wide.png', mimeType: 'image/png', buffer: drawing })
+    await page.waitForFunction(() => document.querySelector('#banner-now').naturalWidth > 0)
     await press(page, 'Save')
     await told(page, 'is saved')
+    const { value } = await (await fetch(`${url}/xrpc/com.atproto.repo.getRecord?repo=${v.did}&collection=app.bsky.actor.profile&rkey=self`)).json()
+    assert.deepEqual([value.avatar.mimeType, value.banner.mimeType], ['image/jpeg', 'image/png'])
+    const kept = await fetch(`${url}/xrpc/com.atproto.sync.getBlob?did=${v.did}&cid=${value.avatar.ref.$link}`)
+    assert.ok(!Buffer.from(await kept.arrayBuffer()).includes('Exif'))
+    for (const kind of ['avatar', 'banner']) await page.waitForFunction((k) => document.getElementById(k + '-now').naturalWidth > 0, kind)
+    if (shots) await page.screenshot({ path: `${shots}/profile-pictures-${size}.png`, fullPage: true })
+    await page.check('#avatar-remove')
+    await press(page, 'Save')
+    await told(page, 'is saved')
+    assert.ok(!await page.isVisible('#avatar-now'))
     await audit(v, 'profile')
+    await page.setInputFiles('#avatar', { name: 'face.png', mimeType: 'image/png', buffer: Buffer.from('no picture') })
+    await press(page, 'Save')
+    await page.waitForSelector('#avatar-error')
+    await audit(v, 'profile-error')
 
     await page.goto(url + '/account/handle')
     await audit(v, 'handle')
@@ -198,6 +234,14 @@ test('the keyboard is enough for an account', async () => {
 test('an account works without script', async () => {
   const v = await member('plain-member', 'phone', { javaScriptEnabled: false })
   const { page } = v
+  await page.goto(url + '/account/profile')
+  await page.setInputFiles('#avatar', { name: 'face.png', mimeType: 'image/png', buffer: drawing })
+  await press(page, 'Save')
+  await told(page, 'is saved')
+  assert.match(await page.getAttribute('#avatar-now', 'src'), /^\/account\/profile\/avatar\?bafk/)
+  await page.setInputFiles('#banner', { name: 'wide.png', mimeType: 'image/png', buffer: Buffer.concat([drawing, Buffer.alloc(6e6)]) })
+  await press(page, 'Save')
+  await page.waitForSelector('text=more than 1 MB >> nth=0')
   await page.goto(url + '/account/security')
   await press(page, 'Set up an app')
   await page.fill('#code', totp(await page.textContent('#secret')))

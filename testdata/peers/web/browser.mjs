@@ -6,7 +6,7 @@ import { chromium } from 'playwright-core'
 
 export const url = process.env.PEERS_URL
 export const old = process.env.PEERS_OLD_URL // another server, from which people come
-const shots = process.env.PERCH_WEB_SHOTS
+export const shots = process.env.PERCH_WEB_SHOTS
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
 const rules = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']
 const maxPage = 60 << 10
