@@ -8,10 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
-	"net/http"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -303,49 +300,6 @@ func TestStandardOrService(t *testing.T) {
 	wantError(t, ErrBadJWT, p, err)
 }
 
-func TestReplayOnce(t *testing.T) {
-	w := newWorld(t)
-	key := newKey(t)
-	w.keys[stranger] = public(t, key)
-	token, err := ServiceToken(key, ServiceClaims{Issuer: stranger, Audience: serviceDID, Method: create, IssuedAt: w.clock()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	var accepted atomic.Int64
-	var wg sync.WaitGroup
-	for range 16 {
-		wg.Go(func() {
-			if _, err := try(w.v.Service(create), "Bearer "+token); err == nil {
-				accepted.Add(1)
-			}
-		})
-	}
-	wg.Wait()
-	if accepted.Load() != 1 {
-		t.Fatalf("accepted %d times", accepted.Load())
-	}
-}
-
-func TestReplaysAreBounded(t *testing.T) {
-	r, now := NewReplays(), time.Now()
-	id := func(i int) (out [32]byte) { copy(out[:], fmt.Sprint(i)); return out }
-	for i := range maxUsedPerIssuer {
-		if !r.First(stranger, id(i), now.Add(time.Minute), now) {
-			t.Fatal("refused a first use")
-		}
-	}
-	if r.First(stranger, id(-1), now.Add(time.Minute), now) {
-		t.Fatal("one issuer may fill the memory")
-	}
-	if !r.First("did:web:else.example.com", id(0), now.Add(time.Minute), now) {
-		t.Fatal("another issuer is shut out, or shares its nonces")
-	}
-	later := now.Add(2 * time.Minute)
-	if !r.First(stranger, id(-1), later.Add(time.Minute), later) || len(r.used) != 1 || len(r.perIssuer) != 1 {
-		t.Fatalf("expired tokens are kept: %d", len(r.used))
-	}
-}
-
 func TestServiceTokenForm(t *testing.T) {
 	key := newKey(t)
 	now := time.Unix(1_700_000_000, 0)
@@ -416,40 +370,4 @@ func FuzzParseService(f *testing.F) {
 			t.Fatalf("what is verified (%q) is not what was sent (%q)", p.input, token)
 		}
 	})
-}
-
-func BenchmarkAccessToken(b *testing.B) {
-	w := newWorld(b)
-	_, tokens := w.person()
-	header := "Bearer " + tokens.Access
-	a := w.v.Standard()
-	b.Run("cached", func(b *testing.B) {
-		for b.Loop() {
-			if _, err := try(a, header); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
-	b.Run("first use", func(b *testing.B) {
-		for b.Loop() {
-			if _, err := w.v.verifySession(tokens.Access, typeAccess); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
-	b.Run("request only", func(b *testing.B) {
-		none := func(ctx context.Context, _ *http.Request) (context.Context, error) { return ctx, nil }
-		for b.Loop() {
-			_, _ = try(none, header)
-		}
-	})
-}
-
-func BenchmarkServiceToken(b *testing.B) {
-	key := newKey(b)
-	for b.Loop() {
-		if _, err := ServiceToken(key, ServiceClaims{Issuer: stranger, Audience: serviceDID, Method: create}); err != nil {
-			b.Fatal(err)
-		}
-	}
 }
