@@ -13,6 +13,7 @@ import (
 
 // view is what a template sees.
 type view struct {
+	Name      string // of its template
 	Site      siteView
 	Lang      string
 	Languages []languageLink
@@ -64,7 +65,7 @@ func (r *request) renderView(status int, name string, f *Form, data any) error {
 		return err
 	}
 	v := &view{
-		Site: r.site.view(), Lang: r.words.Tag, Languages: r.languageLinks(), Token: r.token(), Flash: r.takeFlash(), Form: f,
+		Name: name, Site: r.site.view(), Lang: r.words.Tag, Languages: r.languageLinks(), Token: r.token(), Flash: r.takeFlash(), Form: f,
 		Next: localPath(r.FormValue("next")), Device: r.device, Current: r.current(), Flow: r.flow, Data: data,
 	}
 	v.Nav = r.navigation()
@@ -105,6 +106,7 @@ func functions(w *words) template.FuncMap {
 		"moment":  func(t time.Time) string { return t.UTC().Format(w.text("format.admin-time")) },
 		"lag":     func(d time.Duration) string { return d.Round(time.Millisecond).String() },
 		"values":  values,
+		"sign":    sign,
 	}
 }
 
@@ -118,6 +120,17 @@ func values(pairs ...any) (map[string]any, error) {
 		m[fmt.Sprint(pairs[i])] = pairs[i+1]
 	}
 	return m, nil
+}
+
+// sign is the icon of a notice of a kind.
+func sign(kind string) string {
+	switch kind {
+	case "success":
+		return "check"
+	case "info":
+		return "info"
+	}
+	return "alert"
 }
 
 // icon is a drawing in a line of text. It says nothing that the text does not.
@@ -141,6 +154,7 @@ var icons = map[string]string{
 	"download": "M12 4v10M8 10.5l4 4 4-4M5 19.500h14",
 	"globe":    "M12 21a9 9 0 1 0 0-18 9 9 0 0 0 0 18zM3 12h18M12 3c2.5 2.5 3.8 5.6 3.8 9s-1.3 6.5-3.8 9c-2.5-2.5-3.8-5.6-3.8-9S9.5 5.5 12 3z",
 	"home":     "M4 11l8-7 8 7v8.5a.5.5 0 0 1-.5.5H15v-6H9v6H4.5a.5.5 0 0 1-.5-.5z",
+	"info":     "M12 21a9 9 0 1 0 0-18 9 9 0 0 0 0 18zM12 11v5M12 7.500v.01",
 	"key":      "M14.5 14a5 5 0 1 0-4.8-3.7L4 16v4h4v-2.5h2.5V15l1.2-1.2c.8.2 1.8.2 2.8.2zM16 8.5v.01",
 	"leave":    "M14 8V5.5A1.5 1.5 0 0 0 12.5 4h-7A1.5 1.5 0 0 0 4 5.5v13A1.5 1.5 0 0 0 5.5 20h7a1.5 1.5 0 0 0 1.5-1.5V16M9 12h11M17 9l3 3-3 3",
 	"lock":     "M6.5 11h11a.5.5 0 0 1 .5.5v8a.5.5 0 0 1-.5.5h-11a.5.5 0 0 1-.5-.5v-8a.5.5 0 0 1 .5-.5zM8.500 11V8a3.500 3.500 0 0 1 7 0v3",
