@@ -145,7 +145,7 @@ func (s *Service) Grant(ctx context.Context, r *Request, acct *store.Account, de
 			return refusal, nil
 		}
 		client := r.Client
-		p.Granted, p.Expanded, p.Client = granted, expanded, &client
+		p.Granted, p.Expanded, p.Client = granted, expanded.scopes, &client
 		data, err := json.Marshal(p)
 		if err != nil {
 			return nil, err
@@ -153,6 +153,11 @@ func (s *Service) Grant(ctx context.Context, r *Request, acct *store.Account, de
 		row.Data, row.Code, row.Account, row.ExpiresAt = string(data), hashOf(secret), acct.ID, s.now().Add(CodeLifetime)
 		if err := tx.UpdateOAuthRequest(ctx, row); err != nil {
 			return nil, err
+		}
+		for _, set := range expanded.fetched {
+			if err := tx.PutOAuthLexicon(ctx, set); err != nil {
+				return nil, err
+			}
 		}
 		return nil, tx.PutOAuthConsent(ctx, acct.ID, r.ClientID, scope.Join(consent), s.now())
 	})

@@ -208,7 +208,7 @@ func (s *Service) permissions(ctx context.Context, scopes []string) ([]Permissio
 		}
 		shown := Permission{Scope: v, Required: p.Resource == scope.Basic, Parsed: p}
 		if p.Resource == scope.Include {
-			set, err := s.permissionSet(ctx, p.Set, false)
+			set, _, err := s.permissionSet(ctx, p.Set, false)
 			if err != nil {
 				return nil, err
 			}

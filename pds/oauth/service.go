@@ -60,6 +60,7 @@ type Options struct {
 type Service struct {
 	opts    Options
 	clients *clients
+	sets    *sets
 	replays *auth.Replays // of client assertions
 	grants  grantCache
 }
@@ -72,7 +73,9 @@ func New(opts Options) *Service {
 	if opts.Logger == nil {
 		opts.Logger = slog.Default()
 	}
-	return &Service{opts: opts, clients: newClients(opts.Client, opts.TrustedClients, opts.Now), replays: auth.NewReplays()}
+	return &Service{
+		opts: opts, clients: newClients(opts.Client, opts.TrustedClients, opts.Now), sets: newSets(opts.Lexicon, opts.Now), replays: auth.NewReplays(),
+	}
 }
 
 func (s *Service) now() time.Time { return s.opts.Now() }

@@ -2,8 +2,6 @@ package oauth_test
 
 import (
 	"errors"
-	"fmt"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -324,59 +322,4 @@ func TestConsentIsRemembered(t *testing.T) {
 	if before, err := w.svc.Consented(ctx, w.acct.ID, clientID); err != nil || len(before) != 0 {
 		t.Errorf("after the app was sent away: %v, %v", before, err)
 	}
-}
-
-const setLexicon = `{"lexicon":1,"id":"com.example.authBasic","defs":{"main":{"type":"permission-set","title":"Basics","permissions":[
-	{"type":"permission","resource":"repo","collection":["com.example.post"],"action":["create"]},
-	{"type":"permission","resource":"repo","collection":["app.bsky.feed.post"]},
-	{"type":"permission","resource":"rpc","lxm":["com.example.get"],"inheritAud":true}]}}}`
-
-func TestTooManyPermissionSets(t *testing.T) {
-	w := newWorld(t)
-	scopes := "atproto"
-	for i := range 11 {
-		scopes += fmt.Sprintf(" include:com.example.authBasic?aud=did:web:api.example.com%%23svc%d", i)
-	}
-	w.lexicons["com.example.authBasic"] = setLexicon
-	a := oauthtest.New(t, w.url, scopes)
-	a.Now = w.clock
-	a.Push(change{}).Fails(400, "invalid_scope")
-}
-
-func TestPermissionSets(t *testing.T) {
-	w := newWorld(t)
-	const include = "include:com.example.authBasic?aud=did:web:api.example.com%23svc"
-	a := oauthtest.New(t, w.url, "atproto "+include)
-	a.Now = w.clock
-	a.Push(change{}).Fails(400, "invalid_scope") // there is none of the name
-	w.lexicons["com.example.authBasic"] = setLexicon
-	r := w.open(a, a.Push(change{}))
-	if p := r.Permissions[1]; p.Set == nil || p.Set.Title != "Basics" || len(p.Includes) != 2 {
-		t.Fatalf("%+v", p)
-	}
-	w.signIn(a)
-	scopes := func(r oauthtest.Answer) []string { s, _ := r.OK()["scope"].(string); return strings.Fields(s) }
-	want := []string{"atproto", "repo:com.example.post?action=create", "rpc:com.example.get?aud=did:web:api.example.com%23svc"}
-	if got := scopes(a.Renew(change{})); !slices.Equal(got, want) {
-		t.Errorf("%q", got)
-	}
-	w.lexicons["com.example.authBasic"] = strings.Replace(setLexicon, `"action":["create"]`, `"action":["delete"]`, 1)
-	w.pass(2 * time.Hour)
-	want[1] = "repo:com.example.post?action=delete"
-	if got := scopes(a.Renew(change{})); !slices.Equal(got, want) {
-		t.Errorf("after the set has changed: %q", got)
-	}
-	w.lexicons["com.example.authBasic"] = "{}" // its author has made a mistake
-	w.pass(2 * time.Hour)
-	if got := scopes(a.Renew(change{})); !slices.Equal(got, want) {
-		t.Errorf("while it is broken: %q", got)
-	}
-	w.lexErr = errors.New("its host is away")
-	w.pass(2 * time.Hour)
-	if got := scopes(a.Renew(change{})); !slices.Equal(got, want) {
-		t.Errorf("while its host is away: %q", got)
-	}
-	a.Push(change{}).OK()
-	w.pass(91 * 24 * time.Hour)
-	a.Push(change{}).Fails(400, "invalid_scope") // nobody has seen the set for three months
 }

@@ -36,18 +36,19 @@ const (
 
 // world is an authorization server on a loopback port with one resource, the host of clients, and a clock that tests move.
 type world struct {
-	t        testing.TB
-	url      string
-	svc      *oauth.Service
-	st       *store.Store
-	acct     *store.Account
-	accounts *account.Service
-	now      atomic.Pointer[time.Time]
-	docs     map[string]http.HandlerFunc // of the clients' host, by path
-	fetched  atomic.Int64
-	lexicons map[string]string
-	lexErr   error
-	verifier *auth.Verifier
+	t         testing.TB
+	url       string
+	svc       *oauth.Service
+	st        *store.Store
+	acct      *store.Account
+	accounts  *account.Service
+	now       atomic.Pointer[time.Time]
+	docs      map[string]http.HandlerFunc // of the clients' host, by path
+	fetched   atomic.Int64
+	lexicons  map[string]string
+	askedSets atomic.Int64
+	lexErr    error
+	verifier  *auth.Verifier
 }
 
 func newWorld(t testing.TB) *world {
@@ -98,6 +99,7 @@ func (w *world) start(mux *http.ServeMux) {
 		Store: w.st, Issuer: w.url, TokenSecret: []byte("secret of the tokens"), DPoP: proofs, Client: w.clientHost(), Now: w.clock,
 		TrustedClients: []string{clientHost + "/trusted.json"},
 		Lexicon: func(_ context.Context, nsid string) ([]byte, error) {
+			w.askedSets.Add(1)
 			if w.lexErr != nil {
 				return nil, w.lexErr
 			}

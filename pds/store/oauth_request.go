@@ -106,12 +106,6 @@ func (tx *Tx) PutOAuthLexicon(ctx context.Context, l OAuthLexicon) error {
 	return err
 }
 
-// TriedOAuthLexicon notes that a stored permission set was asked for again, in vain.
-func (tx *Tx) TriedOAuthLexicon(ctx context.Context, nsid string, at time.Time) error {
-	_, err := tx.exec(ctx, `UPDATE oauth_lexicon SET tried_at = ? WHERE nsid = ?`, micros(at), nsid)
-	return err
-}
-
 // OAuthConsent returns the scopes that the account has granted the client, "" if none.
 func (s *Store) OAuthConsent(ctx context.Context, acct AccountID, clientID string) (scope string, err error) {
 	err = s.read.queryRow(ctx, `SELECT scope FROM oauth_consent WHERE account = ? AND client_id = ?`, acct, clientID).Scan(&scope)

@@ -60,8 +60,11 @@ func (r *request) groups(permissions []oauth.Permission) (groups []consentGroup)
 func (r *request) describe(p oauth.Permission) (kind string, item consentItem) {
 	item = consentItem{Scope: p.Scope, Required: p.Required}
 	if p.Set != nil {
-		item.Title = localized(r.words.Tag, p.Set.Title, p.Set.TitleLang, p.Parsed.Set)
-		item.Detail = localized(r.words.Tag, p.Set.Detail, p.Set.DetailLang, "")
+		item.Title = p.Parsed.Set
+		if title := localized(r.words.Tag, p.Set.Title, p.Set.TitleLang); title != "" {
+			item.Title = title + " (" + p.Parsed.Set + ")" // whoever owns the name has written the title
+		}
+		item.Detail = localized(r.words.Tag, p.Set.Detail, p.Set.DetailLang)
 		for _, part := range p.Includes {
 			_, title, lines, strong := r.explain(part)
 			item.Lines = append(item.Lines, title)
@@ -160,8 +163,8 @@ func transitionKey(p scope.Permission) string {
 	return "scope.transition-" + what
 }
 
-// localized picks the text in the visitor's language, or the one without a language, or the fallback.
-func localized(tag, text string, byLang map[string]string, fallback string) string {
+// localized picks the text in the visitor's language, or else the one without a language.
+func localized(tag, text string, byLang map[string]string) string {
 	if t := byLang[tag]; t != "" {
 		return t
 	}
@@ -170,8 +173,5 @@ func localized(tag, text string, byLang map[string]string, fallback string) stri
 			return t
 		}
 	}
-	if text != "" {
-		return text
-	}
-	return fallback
+	return text
 }

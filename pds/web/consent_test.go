@@ -64,9 +64,10 @@ func TestPermissionSetIsToldInTheVisitorsLanguage(t *testing.T) {
 		Title: "Notes", TitleLang: map[string]string{"de-AT": "Notizen"}, Detail: "Write notes", DetailLang: map[string]string{"ja": "メモ"},
 	}
 	p.Includes = []scope.Permission{asked(t, "repo:com.example.note").Parsed}
-	for tag, want := range map[string]string{"en": "Notes/Write notes", "de": "Notizen/Write notes", "ja": "Notes/メモ"} {
+	for tag, want := range map[string]string{"en": "Notes%s/Write notes", "de": "Notizen%s/Write notes", "ja": "Notes%s/メモ"} {
 		r := &request{words: languages()[tag]}
 		kind, item := r.describe(p)
+		want = strings.Replace(want, "%s", " (com.example.authBasic)", 1) // whose title it is
 		if kind != "set" || item.Title+"/"+item.Detail != want || len(item.Lines) == 0 || !strings.Contains(item.Lines[0], "com.example.note") {
 			t.Errorf("%s: %s %+v", tag, kind, item)
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 )
 
 // PermissionSet is a lexicon of the type permission-set: permissions that somebody has put together and described.
@@ -16,6 +17,13 @@ type PermissionSet struct {
 	DetailLang  map[string]string
 	permissions []map[string]json.RawMessage
 }
+
+// Limits of permission sets, which strangers write.
+const (
+	maxSet    = 64 << 10 // bytes of the lexicon
+	maxTitle  = 200      // characters
+	maxDetail = 2000
+)
 
 // ErrNoSet says that a lexicon holds no permission set.
 var ErrNoSet = errors.New("the lexicon is no permission set")
@@ -35,6 +43,9 @@ func ParseSet(name string, lexicon []byte) (*PermissionSet, error) {
 			} `json:"main"`
 		} `json:"defs"`
 	}
+	if len(lexicon) > maxSet {
+		return nil, fmt.Errorf("%w: it has more than %d bytes", ErrNoSet, maxSet)
+	}
 	if err := json.Unmarshal(lexicon, &doc); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrNoSet, err)
 	}
@@ -42,7 +53,31 @@ func ParseSet(name string, lexicon []byte) (*PermissionSet, error) {
 	if doc.ID != name || main.Type != "permission-set" {
 		return nil, fmt.Errorf("%w: %s", ErrNoSet, name)
 	}
-	return &PermissionSet{main.Title, main.TitleLang, main.Detail, main.DetailLang, main.Permissions}, nil
+	return &PermissionSet{
+		plainText(main.Title, maxTitle), plainTexts(main.TitleLang, maxTitle), plainText(main.Detail, maxDetail), plainTexts(main.DetailLang, maxDetail), main.Permissions,
+	}, nil
+}
+
+// plainText is text for people: without what turns its direction or hides, and not endless.
+func plainText(s string, most int) string {
+	out := make([]rune, 0, min(len(s), most))
+	for _, c := range s {
+		if unicode.IsControl(c) || unicode.Is(unicode.Cf, c) {
+			continue
+		}
+		if len(out) == most {
+			return string(out) + "…"
+		}
+		out = append(out, c)
+	}
+	return string(out)
+}
+
+func plainTexts(all map[string]string, most int) map[string]string {
+	for lang, s := range all {
+		all[lang] = plainText(s, most)
+	}
+	return all
 }
 
 // Expand returns what a permission set gives to who includes it. Of entries that are unknown, malformed, have a field that is not known, or reach

@@ -1,6 +1,7 @@
 package scope
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -203,4 +204,17 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("%q became %q: %+v, %+v", s, plain, p, again)
 		}
 	})
+}
+
+// TestTextsOfSets: what strangers write for people has no tricks in it, and an end.
+func TestTextsOfSets(t *testing.T) {
+	lexicon := []byte(`{"id":"com.example.authA","defs":{"main":{"type":"permission-set","title":"Re\u202ead\u0000 it\n","title:lang":{"de":"\u2066L\u200bies"},"detail":"` +
+		strings.Repeat("ä", 3000) + `"}}}`)
+	set, err := ParseSet("com.example.authA", lexicon)
+	if err != nil || set.Title != "Read it" || set.TitleLang["de"] != "Lies" || len([]rune(set.Detail)) != 2001 {
+		t.Errorf("%+v, %v", set, err)
+	}
+	if _, err := ParseSet("com.example.authA", append(lexicon, make([]byte, 64<<10)...)); !errors.Is(err, ErrNoSet) {
+		t.Errorf("a set without end: %v", err)
+	}
 }
