@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -21,11 +22,14 @@ const (
 	importFolder = "imports" // in the data folder: repositories on their way in
 	importPrefix = "import-" // then the account's id and something random
 	indexPrefix  = "index-"
-	// maxImports is how many imports are verified and stored at a time; others wait. maxReceiving is how many are received.
+	// maxImports is how many imports are verified and stored at a time; others wait. maxReceiving is how many are received that somebody sends by importRepo:
+	// those that this server fetches are bounded where it does that.
 	maxImports   = 2
 	maxReceiving = 16
 	// maxReceivingFrom is how many of those may come from one address: whoever sends slowly holds a place for hours.
 	maxReceivingFrom = 4
+	// roomStep is how many bytes are written between two looks at the disk.
+	roomStep = 8 << 20
 	// importLeftover is the age from which a file of nobody's is swept up.
 	importLeftover = time.Hour
 )
@@ -34,18 +38,21 @@ const (
 type imports struct {
 	dir  string
 	gate chan struct{}
+	room func() error // tells when the disk has too little room
 
-	mu   sync.Mutex
-	busy map[store.AccountID]bool // guarded by mu
-	from map[string]int           // guarded by mu; how many of those that strangers send come from an address
+	mu        sync.Mutex
+	busy      map[store.AccountID]bool // guarded by mu
+	receiving int                      // guarded by mu; how many are received by importRepo
+	from      map[string]int           // guarded by mu; the same for each address
 }
 
-func newImports(dataDirectory string) (*imports, error) {
+func newImports(dataDirectory string, room func() error) (*imports, error) {
 	dir := filepath.Join(dataDirectory, importFolder)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the folder for imports: %w", err)
 	}
-	return &imports{dir: dir, gate: make(chan struct{}, maxImports), busy: make(map[store.AccountID]bool), from: make(map[string]int)}, clearImports(dir)
+	im := &imports{dir: dir, gate: make(chan struct{}, maxImports), room: room, busy: make(map[store.AccountID]bool), from: make(map[string]int)}
+	return im, clearImports(dir)
 }
 
 // clearImports removes at the start what no job goes on with: an earlier process was in the midst of it, and it may be large.
@@ -69,9 +76,6 @@ func (im *imports) enter(acct store.AccountID) (leave func(), err error) {
 	if im.busy[acct] {
 		return nil, xrpc.NewError(400, "ImportInProgress", "Another import of this account is under way")
 	}
-	if len(im.busy) >= maxReceiving {
-		return nil, xrpc.NewError(503, "NotEnoughResources", "Too many repositories are being imported. Try again in a few minutes.")
-	}
 	im.busy[acct] = true
 	return func() {
 		im.mu.Lock()
@@ -80,17 +84,22 @@ func (im *imports) enter(acct store.AccountID) (leave func(), err error) {
 	}, nil
 }
 
-// enterFrom keeps an address to its share of what is received at a time.
-func (im *imports) enterFrom(address string) (leave func(), err error) {
+// receive bounds what is sent by importRepo at a time, and keeps an address to its share of it; "" has all.
+func (im *imports) receive(address string) (leave func(), err error) {
 	im.mu.Lock()
 	defer im.mu.Unlock()
-	if im.from[address] >= maxReceivingFrom {
+	switch {
+	case im.receiving >= maxReceiving:
+		return nil, xrpc.NewError(503, "NotEnoughResources", "Too many repositories are being imported. Try again in a few minutes.")
+	case address != "" && im.from[address] >= maxReceivingFrom:
 		return nil, xrpc.NewError(503, "NotEnoughResources", "Too many repositories are being imported from your address. Try again in a few minutes.")
 	}
+	im.receiving++
 	im.from[address]++
 	return func() {
 		im.mu.Lock()
 		defer im.mu.Unlock()
+		im.receiving--
 		if im.from[address]--; im.from[address] == 0 {
 			delete(im.from, address)
 		}
@@ -108,6 +117,7 @@ type importFile struct {
 	*os.File
 	name  string // in the folder; also that of the replacement
 	index []*os.File
+	room  func() error
 }
 
 // create begins a file for a repository of the account.
@@ -116,7 +126,7 @@ func (im *imports) create(acct store.AccountID) (*importFile, error) {
 	if err != nil {
 		return nil, fmt.Errorf("begin import: %w", err)
 	}
-	return &importFile{File: f, name: filepath.Base(f.Name())}, nil
+	return &importFile{File: f, name: filepath.Base(f.Name()), room: im.room}, nil
 }
 
 // open opens a file that create made, maybe in the life of another process.
@@ -125,7 +135,7 @@ func (im *imports) open(name string) (*importFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &importFile{File: f, name: name}, nil
+	return &importFile{File: f, name: name, room: im.room}, nil
 }
 
 func (im *imports) path(name string) string { return filepath.Join(im.dir, filepath.Base(name)) }
@@ -146,7 +156,31 @@ func (f *importFile) spool() (repo.Spool, error) {
 		return nil, fmt.Errorf("begin index of an import: %w", err)
 	}
 	f.index = append(f.index, x)
-	return x, nil
+	return &roomyFile{x, roomy{x, f.room, 0}}, nil
+}
+
+// roomy writes as long as the disk has room for others besides: a repository of many small blocks, with its index, takes more than three times the bytes that come.
+type roomy struct {
+	w     io.Writer
+	room  func() error
+	since int // bytes written since the last look
+}
+
+// Write implements io.Writer.
+func (r *roomy) Write(p []byte) (int, error) {
+	if r.since += len(p); r.since >= roomStep {
+		r.since = 0
+		if err := r.room(); err != nil {
+			return 0, err
+		}
+	}
+	return r.w.Write(p)
+}
+
+// roomyFile is a file of the index.
+type roomyFile struct {
+	io.ReaderAt
+	roomy
 }
 
 // sync brings the file and its name to the disk.

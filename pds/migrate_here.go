@@ -167,8 +167,12 @@ func (h migrationHere) Import(ctx context.Context, id store.AccountID, car io.Re
 	if acct.Active() {
 		return migrate.Imported{}, store.ErrActive
 	}
-	head, err := h.importFrom(ctx, acct, car)
-	return migrate.Imported{Commit: head.CID, Data: head.Commit.Data}, err
+	most := h.cfg.MaxRepoImportSize
+	head, err := h.importFrom(ctx, acct, http.MaxBytesReader(nil, io.NopCloser(car), most))
+	if large := (*http.MaxBytesError)(nil); errors.As(err, &large) {
+		err = fmt.Errorf("%w: more than %d bytes (PDS_MAX_REPO_IMPORT_SIZE)", migrate.ErrRepoTooLarge, most)
+	}
+	return migrate.Imported{Commit: head.CID, Data: head.Commit.Data}, roomError(err)
 }
 
 // movable finds an account that is not deleted.
@@ -223,13 +227,21 @@ func (h migrationHere) putBlob(ctx context.Context, id store.AccountID, want cid
 		return fmt.Errorf("%w: more than %d bytes (PDS_BLOB_UPLOAD_LIMIT)", migrate.ErrTooLarge, limit)
 	}
 	if err != nil {
-		return err
+		return roomError(err)
 	}
 	defer up.Discard()
 	if up.CID != want {
 		return migrate.ErrOtherBlob
 	}
 	_, err = h.keepBlob(ctx, acct, up)
+	return err
+}
+
+// roomError says in the words of the store that the disk is full.
+func roomError(err error) error {
+	if errors.Is(err, blob.ErrDiskFull) {
+		return fmt.Errorf("%w: %w", store.ErrDiskFull, err)
+	}
 	return err
 }
 

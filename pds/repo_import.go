@@ -55,14 +55,16 @@ func (s *Server) importRepo(w http.ResponseWriter, r *http.Request) error {
 	case acct.Active():
 		return store.ErrActive
 	}
+	address := ""
 	if s.cfg.RateLimitsEnabled {
-		leave, err := s.imports.enterFrom(xrpc.ClientNetwork(ctx).String())
-		if err != nil {
-			return err
-		}
-		defer leave()
+		address = xrpc.ClientNetwork(ctx).String()
 	}
-	_, err := s.importFrom(ctx, acct, &stillAllowed{ctx, r.Body})
+	leave, err := s.imports.receive(address)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	_, err = s.importFrom(ctx, acct, &stillAllowed{ctx, r.Body})
 	return err
 }
 
@@ -107,7 +109,7 @@ func (s *Server) importFrom(ctx context.Context, acct *store.Account, body io.Re
 
 // receiveImport does the work on the file. kept says that the import is certain to come although it is not finished, so that the file must stay.
 func (s *Server) receiveImport(ctx context.Context, acct *store.Account, f *importFile, body io.Reader) (imported repo.Head, kept bool, err error) {
-	archive, err := repo.ReadArchive(io.TeeReader(body, f), f, f.spool, importLimits())
+	archive, err := repo.ReadArchive(io.TeeReader(body, &roomy{f, f.room, 0}), f, f.spool, importLimits())
 	if err != nil {
 		return imported, false, err
 	}
@@ -135,7 +137,7 @@ func (s *Server) receiveImport(ctx context.Context, acct *store.Account, f *impo
 }
 
 func importLimits() repo.ArchiveLimits {
-	return repo.ArchiveLimits{Header: importHeader, Block: importBlock, Total: math.MaxInt64} // the request's body has its own limit
+	return repo.ArchiveLimits{Header: importHeader, Block: importBlock, Total: math.MaxInt64} // what is read has its own limit, of PDS_MAX_REPO_IMPORT_SIZE
 }
 
 // verifyWhole is verifyImport for an archive that may lack blocks which the account has here: the answer of another server to getRepo with `since`. They are added to
@@ -172,7 +174,7 @@ func (s *Server) addBlocks(ctx context.Context, acct store.AccountID, f *importF
 	if err := s.blobs.CheckSpace(); err != nil {
 		return false, err
 	}
-	err = snap.Cause(repo.ExportBlocks(f, snap.Tree, snap, snap.Bodies("").Next))
+	err = snap.Cause(repo.ExportBlocks(&roomy{f, f.room, 0}, snap.Tree, snap, snap.Bodies("").Next))
 	return err == nil, err
 }
 

@@ -119,7 +119,7 @@ func (s *Server) openData(ctx context.Context) (*seal.Box, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.imports, err = newImports(s.cfg.DataDirectory); err != nil {
+	if s.imports, err = newImports(s.cfg.DataDirectory, func() error { return s.blobs.CheckSpace() }); err != nil {
 		return nil, err
 	}
 	s.blobs, err = blob.Open(s.cfg.BlobDirectory())

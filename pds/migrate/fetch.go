@@ -26,9 +26,14 @@ func (r counted) Read(b []byte) (int, error) {
 
 // fetchRepo has the old host's repository verified and stored here.
 func (m *Manager) fetchRepo(ctx context.Context, mv *move, h *host, r *runner) error {
+	leave, err := m.receive.enter(ctx, site(mv.Host))
+	if err != nil {
+		return err
+	}
+	defer leave()
 	var got Imported
-	c := call{method: "com.atproto.sync.getRepo", query: mv.query(), token: accessToken}
-	err := h.do(ctx, c, func(resp *http.Response) (err error) {
+	c := call{method: "com.atproto.sync.getRepo", query: mv.query(), token: accessToken, most: receiveTime}
+	err = h.do(ctx, c, func(resp *http.Response) (err error) {
 		r.loaded.n.Store(0)
 		got, err = m.opts.Here.Import(ctx, mv.Account, counted{resp.Body, r.loaded})
 		return err

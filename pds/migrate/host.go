@@ -15,12 +15,16 @@ import (
 	"unicode/utf8"
 
 	"perch/pds/oauthclient"
+	"perch/pds/store"
 )
 
 const (
-	maxAnswer    = 8 << 20 // bytes of a JSON answer
+	maxAnswer    = 1 << 20 // bytes of a JSON answer
+	maxPrefs     = 2 << 20 // bytes of preferences: Perch keeps half of it
 	answerTime   = time.Minute
-	stallTime    = time.Minute // without a byte of a body
+	stallTime    = time.Minute // in which stallBytes of a body must come, or go, unless it ends
+	stallBytes   = 256 << 10
+	receiveTime  = 12 * time.Hour // for a repository
 	maxErrorBody = 64 << 10
 	maxErrorName = 80  // bytes
 	maxErrorText = 300 // bytes
@@ -89,7 +93,8 @@ type call struct {
 	token  tokenKind
 	once   bool // not to be repeated when the answer was lost
 	send   *upload
-	bearer string // a token that is none of the session's
+	bearer string        // a token that is none of the session's
+	most   time.Duration // for all of the answer; 0: no matter
 }
 
 // upload is a body that is streamed.
@@ -111,12 +116,16 @@ const (
 // json makes a call and decodes its answer into out, unless that is nil.
 func (h *host) json(ctx context.Context, c call, out any) error {
 	return h.do(ctx, c, func(resp *http.Response) error {
-		body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+		most := maxAnswer
+		if c.method == getPreferences {
+			most = maxPrefs
+		}
+		body, err := io.ReadAll(io.LimitReader(resp.Body, int64(most)+1))
 		switch {
 		case err != nil:
 			return fmt.Errorf("%s: read the answer of the %s host: %w", c.method, h.side, err)
-		case len(body) > maxAnswer:
-			return fmt.Errorf("%s: the %s host answers more than %d bytes", c.method, h.side, maxAnswer)
+		case len(body) > most:
+			return fmt.Errorf("%s: the %s host answers more than %d bytes", c.method, h.side, most)
 		case out == nil:
 			return nil
 		}
@@ -151,7 +160,7 @@ func (h *host) do(ctx context.Context, c call, read func(*http.Response) error) 
 			continue
 		case errors.As(err, &refused) && refused.final():
 			return err
-		case errors.Is(err, ErrBusy), errors.Is(err, errOurs), c.once && !errors.As(err, &refused):
+		case errors.Is(err, ErrBusy), errors.Is(err, errOurs), errors.Is(err, ErrRepoTooLarge), errors.Is(err, store.ErrDiskFull), c.once && !errors.As(err, &refused):
 			return err
 		}
 		// Waiting because the host asks for it is no failure; the pacer does it. But who waits for the answer to a command does not wait again and again.
@@ -193,8 +202,12 @@ func (h *host) try(ctx context.Context, c call, t tokens, read func(*http.Respon
 	defer cancel(nil)
 	watch := time.AfterFunc(answerTime, func() { cancel(fmt.Errorf("the %s host is silent", h.side)) })
 	defer watch.Stop()
+	most := c.most
 	if h.patience > 0 {
-		late := time.AfterFunc(commandTime, func() { cancel(fmt.Errorf("the %s host does not come to an end", h.side)) })
+		most = commandTime
+	}
+	if most > 0 {
+		late := time.AfterFunc(most, func() { cancel(fmt.Errorf("the %s host does not come to an end", h.side)) })
 		defer late.Stop()
 	}
 	req, err := h.request(ctx, c, t)
@@ -213,7 +226,7 @@ func (h *host) try(ctx context.Context, c call, t tokens, read func(*http.Respon
 	if req.Header.Get("DPoP") != "" && h.oauth.Observe(resp) {
 		return errNonce
 	}
-	resp.Body = &watched{resp.Body, watch, stallTime}
+	resp.Body = &watched{ReadCloser: resp.Body, watch: watch, last: stallTime}
 	if resp.StatusCode != http.StatusOK {
 		return h.refusal(c.method, resp)
 	}
@@ -225,7 +238,7 @@ func (u *upload) attach(req *http.Request, watch *time.Timer) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", errOurs, err)
 	}
-	req.Body, req.ContentLength = &watched{body, watch, max(u.answer, answerTime)}, u.size
+	req.Body, req.ContentLength = &watched{ReadCloser: body, watch: watch, last: max(u.answer, answerTime)}, u.size
 	if u.size == 0 {
 		req.ContentLength = -1
 	}
@@ -247,11 +260,12 @@ func silence(ctx context.Context, err error) error {
 	return err
 }
 
-// watched puts the end of a request off as long as bytes come, or go.
+// watched puts the end of a request off as long as bytes come, or go; and not only one now and then.
 type watched struct {
 	io.ReadCloser
 	watch *time.Timer
 	last  time.Duration // what may pass once all bytes are through
+	since int           // bytes since it was put off
 }
 
 func (w *watched) Read(b []byte) (int, error) {
@@ -260,7 +274,10 @@ func (w *watched) Read(b []byte) (int, error) {
 	case errors.Is(err, io.EOF):
 		w.watch.Reset(w.last)
 	case n > 0:
-		w.watch.Reset(stallTime)
+		if w.since += n; w.since >= stallBytes {
+			w.since = 0
+			w.watch.Reset(stallTime)
+		}
 	}
 	return n, err
 }

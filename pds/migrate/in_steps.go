@@ -9,6 +9,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/ipfs/go-cid"
+
 	"perch/identity/plc"
 )
 
@@ -32,6 +34,7 @@ func (mv *move) query(more ...string) url.Values {
 }
 
 func (mv *move) note(text string) {
+	text = clip(text, maxError)
 	if !slices.Contains(mv.Notes, text) && len(mv.Notes) < maxNotes {
 		mv.Notes = append(mv.Notes, text)
 	}
@@ -41,10 +44,14 @@ func (mv *move) note(text string) {
 func (m *Manager) oldCommit(ctx context.Context, mv *move, h *host) (string, error) {
 	var head struct{ CID, Rev string }
 	err := h.json(ctx, call{method: "com.atproto.sync.getLatestCommit", query: mv.query(), token: accessToken}, &head)
-	if err == nil && head.CID == "" {
-		err = errors.New("the old host does not tell its last commit")
+	if err != nil {
+		return "", err
 	}
-	return head.CID, err
+	c, err := cid.Decode(head.CID)
+	if err != nil {
+		return "", errors.New("the old host does not tell its last commit")
+	}
+	return c.String(), nil
 }
 
 // complete tells whether all that the old host has is here. If there is something new there, the move goes back to fetch it.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"sync"
@@ -84,6 +85,7 @@ type Here interface {
 	OwnHandle(syntax.Handle) bool
 	// Create makes a deactivated account, or takes up the one that has been here and is deactivated, and runs hook in the same transaction. existed says which.
 	Create(ctx context.Context, in NewAccount, hook func(tx *store.Tx, acct store.AccountID, existed bool) error) error
+	// Import stores a repository that was verified as a whole. ErrRepoTooLarge.
 	Import(ctx context.Context, acct store.AccountID, car io.Reader) (Imported, error)
 	// Facts: store.ErrNotFound when the account is gone.
 	Facts(ctx context.Context, acct store.AccountID) (Facts, error)
@@ -109,10 +111,11 @@ type Here interface {
 	Delete(ctx context.Context, acct store.AccountID) error
 }
 
-// Errors of PutBlob that concern the blob alone.
+// Errors of Import and PutBlob that another attempt would not change.
 var (
-	ErrTooLarge  = errors.New("the blob is larger than this server takes")
-	ErrOtherBlob = errors.New("the old host sends other bytes than the CID says")
+	ErrRepoTooLarge = errors.New("the repository is larger than this server takes")
+	ErrTooLarge     = errors.New("the blob is larger than this server takes")
+	ErrOtherBlob    = errors.New("the old host sends other bytes than the CID says")
 )
 
 // errDown says that nobody should come to a server that has shut him out already.
@@ -156,6 +159,7 @@ type Manager struct {
 	ctx     context.Context        // of Run; nil when it does not run. Guarded by mu
 	runners map[syntax.DID]*runner // guarded by mu
 	pacers  map[string]*pacer      // by origin, for all moves from there; guarded by mu
+	receive *places                // of repositories
 	byPage  map[syntax.DID]bool    // moves that owners began by the pages and that may be under way; guarded by mu
 	wg      sync.WaitGroup
 }
@@ -183,6 +187,7 @@ func New(o Options) *Manager {
 	}
 	return &Manager{
 		opts: o, locks: make(map[syntax.DID]*lock), runners: make(map[syntax.DID]*runner), pacers: make(map[string]*pacer), byPage: make(map[syntax.DID]bool),
+		receive: newPlaces(maxReceiving, maxReceivingFrom),
 	}
 }
 
@@ -276,6 +281,9 @@ func (m *Manager) pacer(mv *move) *pacer {
 	defer m.mu.Unlock()
 	p := m.pacers[mv.Host]
 	if p == nil {
+		if len(m.pacers) >= maxPacers { // strangers may name any host
+			maps.DeleteFunc(m.pacers, func(_ string, p *pacer) bool { return p.idle() })
+		}
 		p = newPacer(time.Now)
 		p.moves = make(chan struct{}, m.opts.Parallel)
 		m.pacers[mv.Host] = p
@@ -283,7 +291,12 @@ func (m *Manager) pacer(mv *move) *pacer {
 	return p
 }
 
-const requestTries = 6
+const (
+	requestTries = 6
+	maxPacers    = 1000 // kept although nobody uses them
+	repoRetryMax = time.Hour
+	maxError     = 1000 // bytes of an error that is kept: it may be made of what the other host says
+)
 
 // run does step after step until the move is done, waits for its owner, or ctx ends.
 func (m *Manager) run(ctx context.Context, did syntax.DID, r *runner) {
@@ -295,7 +308,7 @@ func (m *Manager) run(ctx context.Context, did syntax.DID, r *runner) {
 		if err == nil {
 			state := mv.State
 			// The clock may have been wrong when the time was set.
-			if err = sleep(ctx, min(time.Until(mv.RetryAt), m.opts.StepRetry.Max)); err == nil {
+			if err = sleep(ctx, min(time.Until(mv.RetryAt), m.waits(mv).Max)); err == nil {
 				err = m.oneStep(ctx, mv, r)
 			}
 			if err == nil && state == StateDocument && mv.State == state { // without a place at the gate
@@ -338,11 +351,11 @@ func (m *Manager) oneStep(ctx context.Context, mv *move, r *runner) error {
 	case errors.Is(err, errGone):
 		return m.opts.Store.Update(ctx, func(tx *store.Tx) error { return tx.DeleteMigration(ctx, mv.DID) })
 	case errors.Is(err, errSignIn):
-		mv.Needs, mv.Error = NeedsSignIn, err.Error()
+		mv.Needs, mv.Error = NeedsSignIn, clip(err.Error(), maxError)
 	case err != nil:
-		mv.State, mv.Error, mv.Trouble, mv.Failures = state, err.Error(), trouble(state, err), mv.Failures+1
-		mv.RetryAt = time.Now().Add(m.opts.StepRetry.after(mv.Failures))
-		m.opts.Logger.WarnContext(ctx, "migration", "did", mv.DID, "state", state, "failures", mv.Failures, "err", err)
+		mv.State, mv.Error, mv.Trouble, mv.Failures = state, clip(err.Error(), maxError), trouble(state, err), mv.Failures+1
+		mv.RetryAt = time.Now().Add(m.waits(mv).after(mv.Failures))
+		m.opts.Logger.WarnContext(ctx, "migration", "did", mv.DID, "state", state, "failures", mv.Failures, "err", mv.Error)
 	default:
 		mv.Failures, mv.RetryAt = 0, time.Time{}
 		if !mv.State.returned(state) {
@@ -351,6 +364,16 @@ func (m *Manager) oneStep(ctx context.Context, mv *move, r *runner) error {
 		m.opts.Logger.InfoContext(ctx, "migration", "did", mv.DID, "done", state, "next", mv.State)
 	}
 	return m.save(context.WithoutCancel(ctx), mv)
+}
+
+// waits is how long a step waits for its next attempt. That of an owner who came by the pages and whose repository cannot be fetched waits longer: each attempt may
+// cost as much as the largest repository, and the other host may be theirs.
+func (m *Manager) waits(mv *move) Backoff {
+	b := m.opts.StepRetry
+	if mv.State == StateRepo && len(mv.Keys) > 0 {
+		b.Max = max(b.Max, repoRetryMax)
+	}
+	return b
 }
 
 // returned tells that a step went back to ask the owner again, for which there is a reason to be shown.

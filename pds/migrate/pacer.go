@@ -58,6 +58,18 @@ func (p *pacer) enter(ctx context.Context, method string, patience time.Duration
 	return func() { <-p.slots }, nil
 }
 
+// idle tells whether nothing would be lost if the pacer were forgotten.
+func (p *pacer) idle() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, until := range p.until {
+		if until.After(p.now()) {
+			return false
+		}
+	}
+	return len(p.slots) == 0 && len(p.moves) == 0
+}
+
 // observe reads what an answer says of the host's limits. At 429, and when no request is left, nobody asks for the method again before the time that the host
 // gives.
 func (p *pacer) observe(method string, resp *http.Response) {

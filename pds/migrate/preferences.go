@@ -11,12 +11,14 @@ import (
 	"strings"
 )
 
+const getPreferences = "app.bsky.actor.getPreferences"
+
 // preferencesAt are those of the other host; nil when it keeps none.
 func (m *Manager) preferencesAt(ctx context.Context, mv *move, h *host) (json.RawMessage, error) {
 	var out struct {
 		Preferences json.RawMessage `json:"preferences"`
 	}
-	err := h.json(ctx, call{method: "app.bsky.actor.getPreferences", token: accessToken}, &out)
+	err := h.json(ctx, call{method: getPreferences, token: accessToken}, &out)
 	var refused *HostError
 	if errors.As(err, &refused) && (refused.Status == http.StatusNotFound || refused.Status == http.StatusNotImplemented) {
 		if !refused.Vague || mv.Failures >= lateTries {

@@ -16,6 +16,7 @@ const (
 	TroubleDirectory = "directory" // the PLC directory does not answer, or says no
 	TroubleDown      = "down"      // the account was taken down here
 	TroubleHere      = "here"      // the disk of this server
+	TroubleLarge     = "large"     // the repository is larger than this server takes
 )
 
 func trouble(state State, err error) string {
@@ -23,6 +24,8 @@ func trouble(state State, err error) string {
 	switch {
 	case errors.Is(err, errDown):
 		return TroubleDown
+	case errors.Is(err, ErrRepoTooLarge):
+		return TroubleLarge
 	case errors.Is(err, store.ErrDiskFull):
 		return TroubleHere
 	case errors.Is(err, ErrBusy), errors.As(err, &refused) && refused.Status == 429:

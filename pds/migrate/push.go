@@ -143,7 +143,7 @@ func (m *Manager) missingThere(ctx context.Context, mv *move, h *host, yield fun
 		for i, b := range out.Blobs {
 			var err error
 			if page[i], err = cid.Decode(b.CID); err != nil {
-				return fmt.Errorf("listMissingBlobs: %q is not a CID", b.CID)
+				return fmt.Errorf("listMissingBlobs: %.100q is not a CID", b.CID)
 			}
 		}
 		if left -= int64(len(page)); left < 0 {
@@ -239,7 +239,7 @@ func (m *Manager) pushPreferences(ctx context.Context, mv *move, h *host) error 
 func (m *Manager) dataAt(ctx context.Context, mv *move, h *host, commit string) (string, error) {
 	want, err := cid.Decode(commit)
 	if err != nil {
-		return "", fmt.Errorf("the new host has the commit %q: %w", commit, err)
+		return "", fmt.Errorf("the new host has the commit %.100q: %w", commit, err)
 	}
 	var block []byte
 	query := mv.query("collection", "app.bsky.actor.profile", "rkey", "self")

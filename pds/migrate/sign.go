@@ -120,7 +120,7 @@ func (k keysAround) check(got, wanted []string) error {
 		return slices.Contains(k.ours, key) || key == k.host() || !slices.Contains(got, key)
 	})
 	if !slices.Equal(got, append(allowed, k.ours...)) {
-		return fmt.Errorf("%w: its rotation keys are %s, and should be %s", ErrOperation, strings.Join(got, ", "), strings.Join(wanted, ", "))
+		return fmt.Errorf("%w: its rotation keys are %s, and should be %s", ErrOperation, clip(strings.Join(got, ", "), maxErrorText), strings.Join(wanted, ", "))
 	}
 	return nil
 }
