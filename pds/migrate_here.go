@@ -69,6 +69,27 @@ func (h migrationHere) OwnHandle(handle syntax.Handle) bool {
 	return h.accounts.IsServiceHandle(handle)
 }
 
+// MayCome asks for a good invite code, where one is needed, of who has no account here.
+func (h migrationHere) MayCome(ctx context.Context, did syntax.DID, invite string) error {
+	needs, err := h.needsInvite(ctx, did)
+	if err != nil || !needs {
+		return err
+	}
+	return h.accounts.CheckInvite(ctx, invite)
+}
+
+// needsInvite tells whether an account can come here only with an invite code. One that is here has used one when it was made.
+func (s *Server) needsInvite(ctx context.Context, did syntax.DID) (bool, error) {
+	if !s.cfg.InviteRequired {
+		return false, nil
+	}
+	acct, err := s.store.AccountByDID(ctx, did)
+	if errors.Is(err, store.ErrNotFound) {
+		return true, nil
+	}
+	return err == nil && !acct.DeletedAt.IsZero(), err
+}
+
 // Create makes the account as createMovingAccount does. When the operator has begun the move, no invite code is asked for. The account is not given up after
 // some days, because the move itself knows when it is.
 func (h migrationHere) Create(

@@ -25,21 +25,18 @@ func movingName(text string) (syntax.AtIdentifier, error) {
 	return id.Normalize(), nil
 }
 
-// MoveFrom implements web.MoveHost. Who comes back to an account that is here needs no code: one was used when it was made.
+// MoveFrom implements web.MoveHost.
 func (h pageHost) MoveFrom(ctx context.Context, name string) (*migrate.Source, bool, error) {
 	id, err := movingName(name)
 	if err != nil {
 		return nil, false, err
 	}
 	from, err := h.s.migrations.Look(ctx, id)
-	if err != nil || !h.s.cfg.InviteRequired {
-		return from, false, err
+	if err != nil {
+		return nil, false, err
 	}
-	acct, err := h.s.store.AccountByDID(ctx, from.DID)
-	if errors.Is(err, store.ErrNotFound) {
-		return from, true, nil
-	}
-	return from, err == nil && !acct.DeletedAt.IsZero(), err
+	invite, err := h.s.needsInvite(ctx, from.DID)
+	return from, invite, err
 }
 
 // MoveSignIn implements web.MoveHost.

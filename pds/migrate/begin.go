@@ -27,8 +27,10 @@ type Begin struct {
 	InviteCode  string // for ByOwner, where the rules want one
 }
 
-// createAccountMethod is what the service token is for.
-const createAccountMethod = "com.atproto.server.createAccount"
+const (
+	createAccountMethod = "com.atproto.server.createAccount" // what the service token is for
+	createSession       = "com.atproto.server.createSession"
+)
 
 // Begin signs in at the old host, makes the account here, and has the rest begin. If the old host asks for a second factor, nothing has been done and the answer
 // Needs it. If the account moves already, its status is the answer.
@@ -165,8 +167,7 @@ func (m *Manager) beginAs(ctx context.Context, mv *move, h *host, in Begin, emai
 			return nil, err
 		}
 		m.endSession(ctx, h)
-		gone := m.opts.Store.Update(ctx, func(tx *store.Tx) error { return tx.DeleteMigration(ctx, mv.DID) })
-		return nil, errors.Join(err, gone)
+		return nil, errors.Join(err, m.drop(ctx, mv.DID))
 	}
 	m.start(mv.DID)
 	return m.status(ctx, mv)
@@ -225,7 +226,7 @@ func (m *Manager) newSession(ctx context.Context, mv *move, h *host, password, c
 	if code != "" {
 		in["authFactorToken"] = strings.TrimSpace(code)
 	}
-	err = h.json(ctx, call{method: "com.atproto.server.createSession", post: true, input: in}, &out)
+	err = h.json(ctx, call{method: createSession, post: true, input: in}, &out)
 	var refused *HostError
 	if errors.As(err, &refused) && refused.Name == "AuthFactorTokenRequired" {
 		return out, NeedsFactor, nil
@@ -265,5 +266,6 @@ func (m *Manager) create(ctx context.Context, mv *move, h *host, in Begin) error
 	if err != nil {
 		mv.Account, mv.State = 0, StateAccount
 	}
+	m.stands(mv)
 	return err
 }

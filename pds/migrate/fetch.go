@@ -47,7 +47,7 @@ func (m *Manager) fetchRepo(ctx context.Context, mv *move, h *host, r *runner) e
 
 // fetchBlobs fetches what records refer to and is not here.
 func (m *Manager) fetchBlobs(ctx context.Context, mv *move, h *host, _ *runner) error {
-	t := &transfer{carry: func(ctx context.Context, c cid.Cid) (string, error) { return m.fetchBlob(ctx, mv, h, c) }}
+	t := &transfer{most: mv.mayLose(), carry: func(ctx context.Context, c cid.Cid) (string, error) { return m.fetchBlob(ctx, mv, h, c) }}
 	for after := cid.Undef; ; {
 		missing, err := m.opts.Here.MissingBlobs(ctx, mv.Account, after, blobPage)
 		if err != nil {

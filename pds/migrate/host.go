@@ -193,7 +193,7 @@ func (e *HostError) expired() bool {
 }
 
 func (h *host) try(ctx context.Context, c call, t tokens, read func(*http.Response) error) error {
-	leave, err := h.pace.enter(ctx, c.method, h.patience)
+	leave, err := h.pace.enter(ctx, h.pacing(c), h.patience)
 	if err != nil {
 		return err
 	}
@@ -222,7 +222,7 @@ func (h *host) try(ctx context.Context, c call, t tokens, read func(*http.Respon
 		return silence(ctx, fmt.Errorf("%s: %w", c.method, err))
 	}
 	defer resp.Body.Close()
-	h.pace.observe(c.method, resp)
+	h.pace.observe(h.pacing(c), resp)
 	if req.Header.Get("DPoP") != "" && h.oauth.Observe(resp) {
 		return errNonce
 	}
@@ -231,6 +231,14 @@ func (h *host) try(ctx context.Context, c call, t tokens, read func(*http.Respon
 		return h.refusal(c.method, resp)
 	}
 	return silence(ctx, read(resp))
+}
+
+// pacing is what a call shares its pauses with. Who guesses at the password of an account makes only that one wait.
+func (h *host) pacing(c call) string {
+	if c.method == createSession {
+		return c.method + " " + h.did
+	}
+	return c.method
 }
 
 func (u *upload) attach(req *http.Request, watch *time.Timer) error {

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"net/http"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -83,6 +84,8 @@ type Here interface {
 	ServiceDID() syntax.DID
 	// OwnHandle tells handles under this server's own domains.
 	OwnHandle(syntax.Handle) bool
+	// MayCome tells whether somebody with an invite code, or none, may bring an account here.
+	MayCome(ctx context.Context, did syntax.DID, invite string) error
 	// Create makes a deactivated account, or takes up the one that has been here and is deactivated, and runs hook in the same transaction. existed says which.
 	Create(ctx context.Context, in NewAccount, hook func(tx *store.Tx, acct store.AccountID, existed bool) error) error
 	// Import stores a repository that was verified as a whole. ErrRepoTooLarge.
@@ -155,12 +158,13 @@ type Manager struct {
 	opts Options
 
 	mu      sync.Mutex
-	locks   map[syntax.DID]*lock   // one command at a time; guarded by mu
-	ctx     context.Context        // of Run; nil when it does not run. Guarded by mu
-	runners map[syntax.DID]*runner // guarded by mu
-	pacers  map[string]*pacer      // by origin, for all moves from there; guarded by mu
-	receive *places                // of repositories
-	byPage  map[syntax.DID]bool    // moves that owners began by the pages and that may be under way; guarded by mu
+	locks   map[syntax.DID]*lock    // one command at a time; guarded by mu
+	ctx     context.Context         // of Run; nil when it does not run. Guarded by mu
+	runners map[syntax.DID]*runner  // guarded by mu
+	pacers  map[string]*pacer       // by origin, for all moves from there; guarded by mu
+	receive *places                 // of repositories
+	byPage  map[syntax.DID]standing // moves that owners began by the pages and that are under way; guarded by mu
+	asks    *places                 // of strangers
 	wg      sync.WaitGroup
 }
 
@@ -186,7 +190,8 @@ func New(o Options) *Manager {
 		o.Parallel = 4
 	}
 	return &Manager{
-		opts: o, locks: make(map[syntax.DID]*lock), runners: make(map[syntax.DID]*runner), pacers: make(map[string]*pacer), byPage: make(map[syntax.DID]bool),
+		opts: o, locks: make(map[syntax.DID]*lock), runners: make(map[syntax.DID]*runner), pacers: make(map[string]*pacer), byPage: make(map[syntax.DID]standing),
+		asks:    newPlaces(maxAsking, maxAskingFrom),
 		receive: newPlaces(maxReceiving, maxReceivingFrom),
 	}
 }
@@ -340,7 +345,7 @@ func (m *Manager) oneStep(ctx context.Context, mv *move, r *runner) error {
 	if err := m.watch(ctx, mv.DID, state, "begin"); err != nil {
 		return err
 	}
-	err := m.step(ctx, mv, r)
+	err := m.safely(ctx, mv, r)
 	if ctx.Err() != nil {
 		return nil
 	}
@@ -349,7 +354,7 @@ func (m *Manager) oneStep(ctx context.Context, mv *move, r *runner) error {
 	}
 	switch {
 	case errors.Is(err, errGone):
-		return m.opts.Store.Update(ctx, func(tx *store.Tx) error { return tx.DeleteMigration(ctx, mv.DID) })
+		return m.drop(ctx, mv.DID)
 	case errors.Is(err, errSignIn):
 		mv.Needs, mv.Error = NeedsSignIn, clip(err.Error(), maxError)
 	case err != nil:
@@ -364,6 +369,17 @@ func (m *Manager) oneStep(ctx context.Context, mv *move, r *runner) error {
 		m.opts.Logger.InfoContext(ctx, "migration", "did", mv.DID, "done", state, "next", mv.State)
 	}
 	return m.save(context.WithoutCancel(ctx), mv)
+}
+
+// safely is step, in which a fault is an error: what other hosts say goes through many hands, and must not end the process for everybody.
+func (m *Manager) safely(ctx context.Context, mv *move, r *runner) (err error) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			m.opts.Logger.ErrorContext(ctx, "migration", "did", mv.DID, "state", mv.State, "panic", fault, "stack", string(debug.Stack()))
+			err = errors.New("a fault of this server")
+		}
+	}()
+	return m.step(ctx, mv, r)
 }
 
 // waits is how long a step waits for its next attempt. That of an owner who came by the pages and whose repository cannot be fetched waits longer: each attempt may

@@ -196,7 +196,20 @@ func (m *Manager) load(ctx context.Context, did syntax.DID) (*move, error) {
 }
 
 func (m *Manager) save(ctx context.Context, mv *move) error {
-	return m.opts.Store.Update(ctx, func(tx *store.Tx) error { return m.saveIn(ctx, tx, mv) })
+	err := m.opts.Store.Update(ctx, func(tx *store.Tx) error { return m.saveIn(ctx, tx, mv) })
+	if err == nil {
+		m.stands(mv)
+	}
+	return err
+}
+
+// drop forgets a move.
+func (m *Manager) drop(ctx context.Context, did syntax.DID) error {
+	err := m.opts.Store.Update(ctx, func(tx *store.Tx) error { return tx.DeleteMigration(ctx, did) })
+	if err == nil {
+		m.forget(did)
+	}
+	return err
 }
 
 func (m *Manager) saveIn(ctx context.Context, tx *store.Tx, mv *move) error {

@@ -229,7 +229,7 @@ func (m *Manager) notThere(ctx context.Context, mv *move, unsure bool, why error
 	if unsure || !errors.As(why, &refused) || !refused.final() {
 		return fmt.Errorf("the new host may have made the account; begin again with the same password: %w", why)
 	}
-	return errors.Join(why, m.opts.Store.Update(ctx, func(tx *store.Tx) error { return tx.DeleteMigration(ctx, mv.DID) }))
+	return errors.Join(why, m.drop(ctx, mv.DID))
 }
 
 // confirmOut takes the code that this server has mailed, and signs the change of the DID with this server's key.

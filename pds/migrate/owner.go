@@ -20,8 +20,6 @@ import (
 )
 
 const (
-	// maxByPage is how many moves that owners began by the pages may be under way.
-	maxByPage = 100
 	// maxKeys is how many browsers may hold the key of one move. The oldest ones lose theirs.
 	maxKeys  = 5
 	keyBytes = 32
@@ -33,6 +31,7 @@ const (
 
 	maxAway  = 3000 // bytes of a sealed Away: it goes into a cookie
 	awaySeal = "move: signing in at the old host"
+	keySeal  = "move: key of " // and the DID
 )
 
 // AwayState is what the states of sign-ins that belong to the pages were made for.
@@ -57,6 +56,11 @@ func (m *Manager) Look(ctx context.Context, account syntax.AtIdentifier) (*Sourc
 	if err != nil {
 		return nil, err
 	}
+	ctx, leave, err := m.asking(ctx, mv.Host)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
 	about, err := m.impatient(mv).describe(ctx)
 	if err != nil {
 		return nil, err
@@ -94,21 +98,32 @@ func (m *Manager) Enter(ctx context.Context, in Entry) (*Entered, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer m.only(who.DID)()
-	ctx = context.WithoutCancel(ctx)
-	mv, _, err := m.departure(ctx, who.DID, in.Account)
-	if err == nil {
-		err = m.mayEnter(ctx, mv)
-	}
+	mv, err := m.arrival(ctx, who.DID, in.Account, in.Invite)
 	if err != nil {
 		return nil, err
 	}
-	mv.Invite = in.Invite
-	_, needs, err := m.signIn(ctx, mv, m.impatient(mv), in.Password, in.Code)
+	ctx = context.WithoutCancel(ctx)
+	asking, leave, err := m.asking(ctx, mv.Host)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	_, needs, err := m.signIn(asking, mv, m.impatient(mv), in.Password, in.Code) // before anybody has to wait for it
 	if err != nil || needs != "" {
 		return &Entered{DID: mv.DID, Needs: needs}, err
 	}
+	defer m.only(who.DID)()
 	return m.enter(ctx, mv)
+}
+
+// arrival is the move of somebody who may sign in at the old host for it.
+func (m *Manager) arrival(ctx context.Context, did syntax.DID, account syntax.AtIdentifier, invite string) (*move, error) {
+	mv, _, err := m.departure(ctx, did, account)
+	if err != nil {
+		return nil, err
+	}
+	mv.Invite = invite
+	return mv, m.mayEnter(ctx, mv)
 }
 
 // away is a browser that was sent to the old host.
@@ -126,13 +141,15 @@ func (m *Manager) SendAway(ctx context.Context, account syntax.AtIdentifier, inv
 	if err != nil {
 		return "", "", err
 	}
-	mv, _, err := m.departure(ctx, who.DID, account)
-	if err == nil {
-		err = m.mayEnter(ctx, mv)
-	}
+	mv, err := m.arrival(ctx, who.DID, account, invite)
 	if err != nil {
 		return "", "", err
 	}
+	ctx, leave, err := m.asking(ctx, mv.Host)
+	if err != nil {
+		return "", "", err
+	}
+	defer leave()
 	server, err := m.opts.OAuth.Discover(ctx, mv.Host)
 	if err != nil {
 		return "", "", err
@@ -166,12 +183,17 @@ func (m *Manager) CameBack(ctx context.Context, sealed string, q url.Values) (*E
 	if err != nil || a.Pending == nil {
 		return nil, store.ErrNotFound
 	}
-	session, err := m.opts.OAuth.Finish(ctx, a.Pending, q, a.DID.String())
+	ctx = context.WithoutCancel(ctx)
+	asking, leave, err := m.asking(ctx, a.Host)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	session, err := m.opts.OAuth.Finish(asking, a.Pending, q, a.DID.String())
 	if err != nil {
 		return nil, err
 	}
 	defer m.only(a.DID)()
-	ctx = context.WithoutCancel(ctx)
 	account := a.DID.AtIdentifier()
 	mv, _, err := m.departure(ctx, a.DID, account)
 	if err == nil && mv.Host != a.Host {
@@ -199,10 +221,10 @@ func (m *Manager) mayEnter(ctx context.Context, mv *move) error {
 	switch {
 	case err != nil:
 		return err
-	case was == nil && m.full(ctx):
+	case was == nil && m.full(mv.Host):
 		return ErrFull
-	case was == nil:
-		return nil
+	case was == nil || was.State == StateAccount || was.State == StateConsent:
+		return m.opts.Here.MayCome(ctx, mv.DID, mv.Invite)
 	case was.Out || was.State == StateAbandoning:
 		return ErrState
 	case was.State.Changed():
@@ -213,9 +235,7 @@ func (m *Manager) mayEnter(ctx context.Context, mv *move) error {
 
 // enter keeps the session of somebody who has just signed in at the old host, in a new move or in the one that is under way, and makes a key.
 func (m *Manager) enter(ctx context.Context, fresh *move) (*Entered, error) {
-	key := make([]byte, keyBytes)
-	rand.Read(key)
-	in := &Entered{DID: fresh.DID, Key: base64.RawURLEncoding.EncodeToString(key)}
+	in := &Entered{DID: fresh.DID, Key: m.newKey(fresh.DID)}
 	err := m.mayEnter(ctx, fresh)
 	was := (*move)(nil)
 	if err == nil {
@@ -228,8 +248,9 @@ func (m *Manager) enter(ctx context.Context, fresh *move) (*Entered, error) {
 			m.endSession(ctx, m.impatient(was))
 		}
 		fresh.State, fresh.Keys = StateAccount, []string{hashKey(in.Key)}
-		m.noteByPage(fresh.DID)
-		err = m.save(ctx, fresh)
+		if err = m.save(ctx, fresh); err == nil {
+			m.makeRoom(ctx)
+		}
 	default:
 		_, err = m.commandAlone(ctx, fresh.DID, func(ctx context.Context, mv *move) error {
 			m.endSession(ctx, m.impatient(mv))
@@ -246,6 +267,13 @@ func (m *Manager) enter(ctx context.Context, fresh *move) (*Entered, error) {
 	return in, nil
 }
 
+// newKey makes the key of a move. It is sealed only so that one made up by somebody is refused before anything is read.
+func (m *Manager) newKey(did syntax.DID) string {
+	key := make([]byte, keyBytes)
+	rand.Read(key)
+	return base64.RawURLEncoding.EncodeToString(m.opts.Seal.Seal(keySeal+did.String(), key))
+}
+
 func hashKey(key string) string {
 	sum := sha256.Sum256([]byte(key))
 	return base64.RawStdEncoding.EncodeToString(sum[:])
@@ -253,8 +281,15 @@ func hashKey(key string) string {
 
 // Opens tells whether a key is one of those of an account's move.
 func (m *Manager) Opens(ctx context.Context, did syntax.DID, key string) bool {
+	sealed, err := base64.RawURLEncoding.DecodeString(key)
+	if err != nil {
+		return false
+	}
+	if _, err := m.opts.Seal.Open(keySeal+did.String(), sealed); err != nil {
+		return false
+	}
 	mv, err := m.load(ctx, did)
-	if err != nil || key == "" {
+	if err != nil {
 		return false
 	}
 	hash := []byte(hashKey(key))
@@ -281,37 +316,11 @@ func (m *Manager) Settle(ctx context.Context, did syntax.DID, in Begin) (*Status
 	if mv.Out || mv.State != StateAccount || !mv.inside() {
 		return nil, ErrState
 	}
+	if m.full(mv.Host) {
+		return nil, ErrFull
+	}
 	in.Account, in.ByOwner, in.Password = did.AtIdentifier(), true, ""
 	return m.beginInside(ctx, mv, in)
-}
-
-func (m *Manager) noteByPage(did syntax.DID) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.byPage[did] = true
-}
-
-// full tells whether as many moves that owners began are under way as may be. Those that have ended are forgotten here.
-func (m *Manager) full(ctx context.Context) bool {
-	m.mu.Lock()
-	dids := make([]syntax.DID, 0, len(m.byPage))
-	for did := range m.byPage {
-		dids = append(dids, did)
-	}
-	m.mu.Unlock()
-	if len(dids) < maxByPage {
-		return false
-	}
-	gone := 0
-	for _, did := range dids {
-		if mv, err := m.current(ctx, did); err == nil && mv == nil {
-			m.mu.Lock()
-			delete(m.byPage, did)
-			m.mu.Unlock()
-			gone++
-		}
-	}
-	return len(dids)-gone >= maxByPage
 }
 
 // sweepEvery ends moves that their owners began and left.
@@ -333,7 +342,7 @@ func (m *Manager) sweep(ctx context.Context, now time.Time) error {
 		if err != nil || mv.State.Ended() || len(mv.Keys) == 0 {
 			continue // what cannot be read is told of elsewhere
 		}
-		m.noteByPage(mv.DID)
+		m.stands(mv)
 		if !mv.left(now) {
 			continue
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"strconv"
 	"sync"
@@ -13,6 +14,7 @@ import (
 const (
 	hostParallel = 4               // requests under way to one host
 	maxHold      = time.Hour       // whatever a host asks for
+	maxPauses    = 500             // kept although they are over
 	defaultHold  = 5 * time.Second // after a 429 that does not say how long
 )
 
@@ -90,6 +92,9 @@ func (p *pacer) observe(method string, resp *http.Response) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if len(p.until) > maxPauses {
+		maps.DeleteFunc(p.until, func(_ string, until time.Time) bool { return until.Before(p.now()) })
+	}
 	if until := p.now().Add(min(hold, maxHold)); until.After(p.until[method]) {
 		p.until[method] = until
 	}

@@ -9,7 +9,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"time"
 
@@ -112,7 +111,7 @@ func (m *Manager) pushBlobs(ctx context.Context, mv *move, h *host, r *runner) e
 		return err
 	}
 	r.blobs.n.Store(st.ImportedBlobs)
-	t := &transfer{carry: func(ctx context.Context, c cid.Cid) (string, error) { return m.pushBlob(ctx, mv, h, c, r) }}
+	t := &transfer{most: mv.mayLose(), carry: func(ctx context.Context, c cid.Cid) (string, error) { return m.pushBlob(ctx, mv, h, c, r) }}
 	err = m.missingThere(ctx, mv, h, func(page []cid.Cid) error { return t.page(ctx, page) })
 	if err != nil {
 		return err
@@ -302,10 +301,13 @@ func (m *Manager) otherRecords(mv *move, st *statusThere, records int64) error {
 
 // blobsThere sees that the new host misses no blob but those that are known as lost.
 func (m *Manager) blobsThere(ctx context.Context, mv *move, h *host, st *statusThere) (bool, error) {
-	missing := int64(0)
+	missing, lost := int64(0), make(map[string]bool, len(mv.Lost))
+	for _, l := range mv.Lost {
+		lost[l.CID] = true
+	}
 	err := m.missingThere(ctx, mv, h, func(page []cid.Cid) error {
 		for _, c := range page {
-			if !slices.ContainsFunc(mv.Lost, func(l Lost) bool { return l.CID == c.String() }) {
+			if !lost[c.String()] {
 				missing++
 			}
 		}

@@ -16,18 +16,28 @@ const (
 	// blobTries is after how many passes a blob is given up that the other host only ever answers with a fault.
 	blobTries = 8
 	// maxLost is how many blobs may be lost: they are all noted, and a host may refer to any number that is nowhere.
-	maxLost   = 100_000
-	maxReason = 120 // bytes
+	maxLost = 100_000
+	// maxLostByPage is the same for moves of owners who came by the pages: each look at one reads all of it.
+	maxLostByPage = 10_000
+	maxReason     = 120 // bytes
 )
 
 // transfer carries blobs from one host to the other, several at once. One that cannot be carried is noted and does not hold up the rest.
 type transfer struct {
 	// carry returns why a blob is lost, or an error after which it may be tried again.
 	carry func(context.Context, cid.Cid) (lost string, err error)
+	most  int // of what may be lost
 
 	mu     sync.Mutex
 	lost   []Lost  // guarded by mu
 	failed []error // guarded by mu
+}
+
+func (mv *move) mayLose() int {
+	if len(mv.Keys) > 0 {
+		return maxLostByPage
+	}
+	return maxLost
 }
 
 // page carries some blobs. Its error ends the step: all others are kept for settle.
@@ -52,8 +62,8 @@ func (t *transfer) page(ctx context.Context, cids []cid.Cid) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	if len(t.lost) > maxLost {
-		return fmt.Errorf("more than %d blobs cannot be had; the first: %s: %s", maxLost, t.lost[0].CID, t.lost[0].Reason)
+	if len(t.lost) > t.most {
+		return fmt.Errorf("more than %d blobs cannot be had; the first: %s: %s", t.most, t.lost[0].CID, t.lost[0].Reason)
 	}
 	for _, err := range t.failed {
 		if errors.Is(err, errSignIn) || len(t.failed) > blobPage {

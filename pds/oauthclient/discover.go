@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 )
 
 const maxAnswer = 256 << 10 // bytes
@@ -86,10 +87,18 @@ func (c *Client) check(s *Server, issuer string) error {
 // endpoint takes URLs that may be sent a secret to.
 func (c *Client) endpoint(text string) (*url.URL, error) {
 	u, err := url.Parse(text)
-	if err != nil || u.Host == "" || u.User != nil || u.Fragment != "" || u.Scheme != "https" && (u.Scheme != "http" || !c.Insecure) {
+	if err != nil || !plainHost(u.Host) || u.User != nil || u.Fragment != "" || u.Scheme != "https" && (u.Scheme != "http" || !c.Insecure) {
 		return nil, fmt.Errorf("%w: %.100q is no endpoint", ErrNone, text)
 	}
 	return u, nil
+}
+
+// plainHost takes names and addresses of the usual letters: a host stands in the headers of our pages, where others have a meaning.
+func plainHost(host string) bool {
+	odd := func(r rune) bool {
+		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune(".-_:[]", r))
+	}
+	return host != "" && !strings.ContainsFunc(host, odd)
 }
 
 func (c *Client) get(ctx context.Context, target string, out any) error {

@@ -31,7 +31,8 @@ type Client struct {
 	Scope    string
 	Insecure bool // other servers may have http URLs: for development
 
-	nonces sync.Map // string by origin
+	mu     sync.Mutex
+	nonces map[string]string // by origin; guarded by mu
 }
 
 // MetadataPath is where a client describes itself to authorization servers.

@@ -15,7 +15,11 @@ import (
 	"github.com/go-jose/go-jose/v4"
 )
 
-const maxNonce = 512 // bytes
+const (
+	maxNonce  = 512 // bytes
+	maxNonces = 1000
+	maxToken  = 8 << 10 // bytes
+)
 
 func newKey() (jose.JSONWebKey, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -26,7 +30,7 @@ func newKey() (jose.JSONWebKey, error) {
 func (c *Client) proof(key jose.JSONWebKey, method string, target *url.URL, access string) (string, error) {
 	plain := url.URL{Scheme: target.Scheme, Host: target.Host, Path: target.Path}
 	claims := map[string]any{"jti": rand.Text(), "htm": method, "htu": plain.String(), "iat": time.Now().Unix()}
-	if nonce, ok := c.nonces.Load(plain.Scheme + "://" + plain.Host); ok {
+	if nonce := c.nonce(plain.Scheme + "://" + plain.Host); nonce != "" {
 		claims["nonce"] = nonce
 	}
 	if access != "" {
@@ -52,6 +56,22 @@ func hash(s string) string {
 	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
+func (c *Client) nonce(origin string) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.nonces[origin]
+}
+
+// keepNonce forgets all others when there are many: strangers may name any server, and a nonce that is missing costs a request.
+func (c *Client) keepNonce(origin, nonce string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.nonces == nil || len(c.nonces) >= maxNonces {
+		c.nonces = make(map[string]string)
+	}
+	c.nonces[origin] = nonce
+}
+
 // Sign puts the session's token and a proof into a request.
 func (c *Client) Sign(req *http.Request, s *Session) error {
 	proof, err := c.proof(s.Key, req.Method, req.URL, s.Access)
@@ -69,6 +89,6 @@ func (c *Client) Observe(resp *http.Response) (again bool) {
 	if nonce == "" || len(nonce) > maxNonce {
 		return false
 	}
-	c.nonces.Store(resp.Request.URL.Scheme+"://"+resp.Request.URL.Host, nonce)
+	c.keepNonce(resp.Request.URL.Scheme+"://"+resp.Request.URL.Host, nonce)
 	return resp.StatusCode == http.StatusUnauthorized && strings.Contains(resp.Header.Get("WWW-Authenticate"), `error="use_dpop_nonce"`)
 }

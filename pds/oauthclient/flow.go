@@ -120,7 +120,7 @@ func (p *Pending) code(q url.Values) (string, error) {
 	case time.Now().After(p.Until):
 		return "", fmt.Errorf("%w: it came too late", ErrAnswer)
 	case q.Has("error"):
-		return "", fmt.Errorf("%w: %.100s: %.300s", ErrRefused, q.Get("error"), q.Get("error_description"))
+		return "", fmt.Errorf("%w: %.100q: %.300q", ErrRefused, q.Get("error"), q.Get("error_description"))
 	case q.Get("code") == "":
 		return "", fmt.Errorf("%w: no code", ErrAnswer)
 	}
@@ -166,6 +166,8 @@ func (c *Client) exchange(ctx context.Context, s *Session, sub string, in url.Va
 		wrong = "a token that is bound to no key"
 	case out.Access == "" || out.Refresh == "":
 		wrong = "a token is missing"
+	case len(out.Access) > maxToken || len(out.Refresh) > maxToken:
+		wrong = "a token is too long"
 	case !slices.Contains(strings.Fields(out.Scope), "atproto"):
 		wrong = "the scope atproto is missing"
 	default:
@@ -228,5 +230,5 @@ func (c *Client) postOnce(ctx context.Context, endpoint string, key jose.JSONWeb
 	if resp.StatusCode >= http.StatusInternalServerError || resp.StatusCode == http.StatusTooManyRequests || said.Error == "" {
 		return false, fmt.Errorf("%s answers %s", endpoint, resp.Status)
 	}
-	return said.Error == "use_dpop_nonce", fmt.Errorf("%w: %.100s: %.300s", ErrRefused, said.Error, said.Description)
+	return said.Error == "use_dpop_nonce", fmt.Errorf("%w: %.100q: %.300q", ErrRefused, said.Error, said.Description)
 }
