@@ -49,6 +49,22 @@ type progressPage struct {
 	Size     string // of the blobs
 	Took     string
 	Settling bool // the account here is not made yet
+	Gone     lostList
+}
+
+// lostList is what a page lists of the blobs that could not be brought along.
+type lostList struct {
+	Some []migrate.Lost
+	N    int // of all
+	More int // that are not listed
+}
+
+// maxLostShown keeps a page small: there may be thousands.
+const maxLostShown = 100
+
+func listLost(lost []migrate.Lost) lostList {
+	some := lost[:min(len(lost), maxLostShown)]
+	return lostList{some, len(lost), len(lost) - len(some)}
 }
 
 // moveStep is a line of what a move does.
@@ -65,7 +81,7 @@ var stepKeys = []string{"records", "blobs", "compare", "code", "switch"}
 
 func (r *request) progress(st *migrate.Status) progressPage {
 	p := progressPage{Status: st, Path: movePath, HostName: hostName(st.Host), Waits: st.Needs != "", Size: size(st.BlobBytes)}
-	p.Done, p.Of = st.BlobsHere, st.Blobs
+	p.Done, p.Of, p.Gone = st.BlobsHere, st.Blobs, listLost(st.Lost)
 	if st.Out {
 		p.Path, p.Done = awayPath, st.BlobsThere
 	}
@@ -97,6 +113,7 @@ func (r *request) progress(st *migrate.Status) progressPage {
 		p.Unsigned = indented(st.Operation)
 	}
 	if st.Report != nil {
+		p.Gone = listLost(st.Report.Lost)
 		p.Size, p.Took = size(st.Report.BlobBytes), duration(time.Duration(st.Report.Seconds)*time.Second)
 	}
 	p.Key = fmt.Sprint(at, st.Needs, st.Trouble, st.State == migrate.StateAbandoning, st.State.Ended())
