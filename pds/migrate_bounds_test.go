@@ -145,7 +145,7 @@ func TestMigrateOutToAHostThatTalksTooMuch(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := startLeaving(t, host.wrap)
-			m.mustBeginOut()
+			m.mustBegin()
 			st := m.until("trouble", func(st *Migration) bool { return st.Error != "" })
 			if text, err := json.Marshal(st); err != nil || len(text) > 5000 {
 				t.Errorf("%d bytes are told, %v", len(text), err)
