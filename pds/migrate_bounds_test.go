@@ -72,7 +72,9 @@ func TestMigrateFromAHostThatSendsWithoutEnd(t *testing.T) {
 	v := m.to.visitor(t)
 	m.enterMove(v).shows(200, "/move/account")
 	v.send("/move/account", "keep", "yes", "password", "new-password").shows(200, "/move/progress")
-	m.until("the refusal", func(st *Migration) bool { return st.Trouble == migrate.TroubleLarge && strings.Contains(st.Error, "PDS_MAX_REPO_IMPORT_SIZE") })
+	m.until("the refusal", func(st *Migration) bool {
+		return st.Trouble == migrate.TroubleLarge && strings.Contains(st.Error, "PDS_MAX_REPO_IMPORT_SIZE")
+	})
 	v.open("/move/progress").shows(200, "/move/progress", "more than this server takes")
 	v.open("/move/abandon").send("/move/abandon")
 	v.waits("/move/progress", "That move has ended")
@@ -116,10 +118,12 @@ func TestImportStopsBeforeTheDiskIsFull(t *testing.T) {
 func TestMigrateFromAHostThatTalksTooMuch(t *testing.T) {
 	long := strings.Repeat("x", 900<<10)
 	for name, host := range map[string]*lying{
-		"commit":      {method: "com.atproto.sync.getLatestCommit", say: func(out map[string]any) { out["cid"] = long }},
-		"preferences": {method: "app.bsky.actor.getPreferences", say: func(out map[string]any) { out["preferences"] = []any{map[string]any{"$type": "app.bsky.x", "x": long + long + long}} }},
-		"many":        {method: "app.bsky.actor.getPreferences", say: func(out map[string]any) { out["preferences"] = make([]struct{}, 500_000) }},
-		"name":        {method: "app.bsky.actor.getPreferences", say: func(out map[string]any) { out["preferences"] = long }},
+		"commit": {method: "com.atproto.sync.getLatestCommit", say: func(out map[string]any) { out["cid"] = long }},
+		"preferences": {method: "app.bsky.actor.getPreferences", say: func(out map[string]any) {
+			out["preferences"] = []any{map[string]any{"$type": "app.bsky.x", "x": long + long + long}}
+		}},
+		"many": {method: "app.bsky.actor.getPreferences", say: func(out map[string]any) { out["preferences"] = make([]struct{}, 500_000) }},
+		"name": {method: "app.bsky.actor.getPreferences", say: func(out map[string]any) { out["preferences"] = long }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := startMoving(t, host.wrap)
