@@ -3,6 +3,7 @@ module perch
 go 1.26.0
 
 require (
+	filippo.io/nistec v0.0.4
 	github.com/bluesky-social/indigo v0.0.0-20260605210604-af2fec94f34c
 	github.com/caarlos0/env/v11 v11.4.2
 	github.com/coder/websocket v1.8.15

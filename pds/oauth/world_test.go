@@ -92,9 +92,11 @@ func (w *world) person(name, did string) *store.Account {
 	return ses.Account
 }
 
+func (w *world) newProofs() *dpop.Verifier { return dpop.New([]byte("secret of the nonces"), w.clock) }
+
 // start builds the server on the mux.
 func (w *world) start(mux *http.ServeMux) {
-	proofs := dpop.New([]byte("secret of the nonces"), w.clock)
+	proofs := w.newProofs()
 	w.svc = oauth.New(oauth.Options{
 		Store: w.st, Issuer: w.url, TokenSecret: []byte("secret of the tokens"), DPoP: proofs, Client: w.clientHost(), Now: w.clock,
 		TrustedClients: []string{clientHost + "/trusted.json"},
@@ -115,15 +117,8 @@ func (w *world) start(mux *http.ServeMux) {
 	for path, h := range w.svc.Endpoints() {
 		mux.HandleFunc(path, h)
 	}
-	v, err := auth.New(auth.Options{
-		Accounts: auth.NewAccounts(w.st, w.accounts), ServiceDID: "did:web:pds.example.com", JWTSecret: make([]byte, 32), OAuth: w.svc, DPoP: proofs,
-		PublicURL: w.url, Now: w.clock,
-	})
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	w.verifier = v
-	access := v.Standard(auth.Deactivated)
+	w.verifier = w.newVerifier(proofs)
+	access := w.verifier.Standard(auth.Deactivated)
 	mux.Handle(resource, proofs.Tell(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		_, err := access(r.Context(), r)
 		var e *auth.Error
@@ -137,6 +132,18 @@ func (w *world) start(mux *http.ServeMux) {
 			rw.WriteHeader(500)
 		}
 	})))
+}
+
+func (w *world) newVerifier(proofs *dpop.Verifier) *auth.Verifier {
+	w.t.Helper()
+	v, err := auth.New(auth.Options{
+		Accounts: auth.NewAccounts(w.st, w.accounts), ServiceDID: "did:web:pds.example.com", JWTSecret: make([]byte, 32), OAuth: w.svc, DPoP: proofs,
+		PublicURL: w.url, Now: w.clock,
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return v
 }
 
 // clientHost is a client for which every https host is one server: the documents of w.docs.

@@ -12,7 +12,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"math/big"
 	"net/http"
 	"net/url"
 	"strings"
@@ -20,6 +19,8 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 	strict "github.com/go-jose/go-jose/v4/json" // no member twice, and none in other letters
+
+	"perch/pds/oauth/dpop/es256"
 )
 
 const (
@@ -58,9 +59,10 @@ type Request struct {
 
 // Verifier checks proofs. It is safe for use by many goroutines.
 type Verifier struct {
-	nonces nonces
-	keys   keyCache
-	now    func() time.Time
+	nonces     nonces
+	keys       keyCache
+	signatures *es256.Verifier
+	now        func() time.Time
 
 	// Proofs that were used. Strangers can make those that go with no token; what they fill up is theirs alone.
 	bound, unbound usedProofs
@@ -71,7 +73,10 @@ func New(secret []byte, now func() time.Time) *Verifier {
 	if now == nil {
 		now = time.Now
 	}
-	return &Verifier{nonces: newNonces(secret, now), now: now, bound: usedProofs{most: maxBound}, unbound: usedProofs{most: maxUnbound}}
+	return &Verifier{
+		nonces: newNonces(secret, now), signatures: es256.New(now), now: now,
+		bound: usedProofs{most: maxBound}, unbound: usedProofs{most: maxUnbound},
+	}
 }
 
 // Nonce returns what clients shall put into their next proof.
@@ -117,8 +122,7 @@ func (v *Verifier) Verify(proof string, r Request) (thumbprint string, err error
 	if err != nil {
 		return "", err
 	}
-	digest := sha256.Sum256([]byte(input))
-	if !ecdsa.Verify(key.public, digest[:], new(big.Int).SetBytes(sig[:32]), new(big.Int).SetBytes(sig[32:])) {
+	if !v.signatures.Verify(key.public, sha256.Sum256([]byte(input)), sig) {
 		return "", bad("signature")
 	}
 	head, _, _ := strings.Cut(input, ".")
