@@ -91,10 +91,21 @@ func (s *Server) audit(ctx context.Context, d deed, do func(context.Context) err
 
 // auditLine says who does it, from where, and on whom.
 func (s *Server) auditLine(ctx context.Context, d deed) store.Audit {
-	who := auth.From(ctx)
-	line := store.Audit{
-		Actor: who.DID.String(), Address: xrpc.ClientIP(ctx).String(), Action: d.action, Detail: auditText(d.detail), Reason: auditText(given(reasonOf(ctx), func() string { return d.reason })),
+	line := auditActor(ctx)
+	line.Action, line.Detail, line.Reason = d.action, auditText(d.detail), auditText(given(reasonOf(ctx), func() string { return d.reason }))
+	line.Subject = d.subject
+	if acct, err := s.accounts.Find(ctx, d.subject); d.subject != "" && err == nil {
+		line.Subject = acct.DID.String()
+	} else if _, err := syntax.ParseDID(d.subject); err != nil {
+		line.Subject, line.Detail = "", auditText(strings.TrimSpace(d.subject+" "+d.detail))
 	}
+	return line
+}
+
+// auditActor is a line that says who does something, and from where.
+func auditActor(ctx context.Context) store.Audit {
+	who := auth.From(ctx)
+	line := store.Audit{Actor: who.DID.String(), Address: xrpc.ClientIP(ctx).String()}
 	switch r := xrpc.Request(ctx); {
 	case who.Kind == auth.Administrator:
 		line.Kind = auditAccount
@@ -104,12 +115,6 @@ func (s *Server) auditLine(ctx context.Context, d deed) store.Audit {
 		line.Kind = auditCommandLine
 	default:
 		line.Kind = auditPassword
-	}
-	line.Subject = d.subject
-	if acct, err := s.accounts.Find(ctx, d.subject); d.subject != "" && err == nil {
-		line.Subject = acct.DID.String()
-	} else if _, err := syntax.ParseDID(d.subject); err != nil {
-		line.Subject, line.Detail = "", auditText(strings.TrimSpace(d.subject+" "+d.detail))
 	}
 	return line
 }
@@ -140,6 +145,20 @@ func auditResult(err error) string {
 		}
 	}
 	return auditText(fmt.Sprintf("%s: %s", e.Name, e.Message))
+}
+
+// roleEnded logs that an administrator's role ended with the last strong factor: by what an administrator did, or by the owner, or whoever had a code from the
+// owner's mail.
+func (s *Server) roleEnded(ctx context.Context, tx *store.Tx, acct *store.Account) error {
+	off := false
+	d, line := (&RoleRequest{Role: &off}).deed(), auditActor(ctx)
+	if who := auth.From(ctx); who.Kind != auth.Admin && who.Kind != auth.Administrator {
+		line.Kind, line.Actor = auditAccount, acct.DID.String()
+	}
+	line.Action, line.Detail, line.Subject = d.action, d.detail, acct.DID.String()
+	line.Reason, line.Result = "no second factor left", store.AuditDone
+	s.log.WarnContext(ctx, "an administrator has no second factor left and lost the role", "did", acct.DID)
+	return tx.AddAudit(ctx, line)
 }
 
 type reasonKey struct{}

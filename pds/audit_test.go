@@ -164,6 +164,7 @@ func TestRoleNeedsThePassword(t *testing.T) {
 	n := startNetwork(t, nil)
 	alice := n.signUp(t, "alice")
 	on := true
+	n.totp(t, "alice.test")
 	req := alice.jsonRequest("x", RoleRequest{Account: "alice.test", Role: &on})
 	req.URL.Path = RolePath
 	req.Header.Set("Authorization", "Bearer "+alice.token)

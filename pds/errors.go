@@ -57,6 +57,7 @@ var wireErrors = []struct {
 	{account.ErrFactorRequired, 401, "AuthFactorTokenRequired", ""},
 	{account.ErrFactorInvalid, 400, "InvalidToken", ""},
 	{account.ErrFactorLocked, 429, xrpc.NameRateLimit, ""},
+	{account.ErrFactorNeeded, 400, "FactorNeeded", ""},
 	{account.ErrSessionRevoked, 400, "ExpiredToken", "Token has been revoked"},
 	{account.ErrInvalidCode, 400, "InvalidToken", ""},
 	{account.ErrExpiredCode, 400, "ExpiredToken", ""},

@@ -43,14 +43,7 @@ func (s *Server) operatorRole(ctx context.Context, in *RoleRequest) ([]Administr
 		return nil, err
 	}
 	if in.Role != nil {
-		role := ""
-		if *in.Role {
-			role = store.RoleAdmin
-		}
-		if err := s.store.Update(ctx, func(tx *store.Tx) error { return tx.SetRole(ctx, acct.ID, role) }); err != nil {
-			return nil, err
-		}
-		if acct, err = s.store.AccountByID(ctx, acct.ID); err != nil {
+		if acct, err = s.accounts.SetAdministrator(ctx, acct.ID, *in.Role); err != nil {
 			return nil, err
 		}
 	}

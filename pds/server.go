@@ -217,6 +217,7 @@ func (s *Server) accountOptions(box *seal.Box) account.Options {
 		InviteInterval: s.cfg.InviteInterval,
 		InviteEpoch:    time.UnixMilli(s.cfg.InviteEpoch),
 		Guess:          s.countGuess,
+		RoleEnded:      s.roleEnded,
 	}
 }
 

@@ -67,7 +67,7 @@ func (s *Server) createSession(ctx context.Context, in *createSessionInput) (*se
 	if in.AuthFactorToken != nil {
 		token = *in.AuthFactorToken
 	}
-	err = s.accounts.CheckFactor(ctx, login, token, func(tx *store.Tx, acct *store.Account, code account.Code) error {
+	_, err = s.accounts.CheckFactor(ctx, login, token, func(tx *store.Tx, acct *store.Account, code account.Code) error {
 		return s.postCode(ctx, tx, acct, code)
 	})
 	s.wake(store.JobMail)

@@ -14,8 +14,8 @@ func (p *program) roleCommand() *cli.Command {
 		Name:      "admin",
 		Usage:     "let an account use the administration pages, or end that",
 		ArgsUsage: "[ACCOUNT] [on|off]",
-		Description: "Administrators also need an authenticator app as second factor (`perch account totp`), and find the pages at /admin of the server's address.\n" +
-			"Without \"on\" or \"off\" it is shown whether ACCOUNT is one; without ACCOUNT, all are. ACCOUNT is a handle, a DID or an e-mail address.",
+		Description: "The account needs an authenticator app (`perch account totp`) or a passkey first, and loses the role with the last of them.\n" +
+			"The pages are at /admin of the server's address. Without \"on\" or \"off\" it is shown whether ACCOUNT is one; without ACCOUNT, all are. ACCOUNT is a handle, a DID or an e-mail address.",
 		Flags:  []cli.Flag{serverFlag},
 		Action: p.setRole,
 	}
@@ -43,9 +43,6 @@ func (p *program) setRole(ctx context.Context, c *cli.Command) error {
 	w := p.table("HANDLE", "DID", "ADMINISTRATOR", "SECOND FACTOR")
 	for _, a := range out {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", dash(a.Handle.String()), a.DID, yes[a.Admin], yes[a.Factor])
-		if a.Admin && !a.Factor {
-			fmt.Fprintf(p.stderr, "%s has no authenticator app yet, and so cannot use the pages: see `perch account totp`\n", a.Handle)
-		}
 	}
 	return w.Flush()
 }

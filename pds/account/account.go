@@ -46,6 +46,8 @@ var (
 	ErrFactorInvalid = errors.New("second factor is invalid")
 	// ErrFactorLocked: too many codes were wrong; none is looked at for a while.
 	ErrFactorLocked = errors.New("second factor is locked")
+	// ErrFactorNeeded: what the account shall be needs a second factor that nobody has who reads its mail.
+	ErrFactorNeeded = errors.New("a strong second factor is needed")
 	// ErrPasskey: the answer of an authenticator is not one of a passkey that is good for this.
 	ErrPasskey = errors.New("passkey is refused")
 	// ErrPasskeyCloned: the counter of a passkey did not rise, so there may be two of it. It is an ErrPasskey too.
@@ -116,6 +118,9 @@ type Options struct {
 	// Guess counts a password that is tried at an account, and tells whether it may be looked at. right takes the count back: a right password was no guess. It counts
 	// all spellings of the account together, and nobody may notice: whether an e-mail address belongs to a handle is not for strangers. nil: as many as anybody likes.
 	Guess func(ctx context.Context, did syntax.DID) (right func(), ok bool)
+	// RoleEnded stores what belongs to the end of an administrator's role that came with the end of the last strong factor. acct is as it was before; nil does nothing.
+	RoleEnded func(ctx context.Context, tx *store.Tx, acct *store.Account) error
+
 	// FailureDelay is how long a refused sign-in takes at least, so that its time tells nothing; zero means 350 ms.
 	FailureDelay time.Duration
 	// Now is the clock; nil means time.Now.

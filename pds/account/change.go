@@ -68,7 +68,7 @@ func (s *Service) replacePassword(ctx context.Context, id store.AccountID, passw
 		if err := allow(tx); err != nil {
 			return err
 		}
-		return setPassword(ctx, tx, id, hash, revokeApps)
+		return s.setPassword(ctx, tx, id, hash, revokeApps)
 	}, func(_ *store.Tx, changed *store.Account) error {
 		acct = changed
 		return nil
@@ -89,7 +89,7 @@ func stillSignedIn(ctx context.Context, tx *store.Tx, acct *store.Account) error
 func signedOut() error { return refuse(ErrSessionRevoked, "Signed out meanwhile") }
 
 // setPassword is the transaction's part of SetPassword. Codes that are on their way go too: whoever waits for one may not be the owner.
-func setPassword(ctx context.Context, tx *store.Tx, id store.AccountID, hash string, revokeApps bool) error {
+func (s *Service) setPassword(ctx context.Context, tx *store.Tx, id store.AccountID, hash string, revokeApps bool) error {
 	if err := tx.SetPasswordHash(ctx, id, hash); err != nil {
 		return err
 	}
@@ -98,6 +98,9 @@ func setPassword(ctx context.Context, tx *store.Tx, id store.AccountID, hash str
 			return err
 		}
 		if _, err := tx.DeletePasskeys(ctx, id); err != nil {
+			return err
+		}
+		if err := s.checkRole(ctx, tx, id); err != nil {
 			return err
 		}
 	}
@@ -134,7 +137,7 @@ func (s *Service) ResetPassword(ctx context.Context, code, password string) (*st
 		if err := s.UseCode(ctx, tx, id, ForResetPassword, code); err != nil {
 			return err
 		}
-		return setPassword(ctx, tx, id, hash, true)
+		return s.setPassword(ctx, tx, id, hash, true)
 	}, func(_ *store.Tx, changed *store.Account) error {
 		acct = changed
 		return nil

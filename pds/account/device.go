@@ -36,6 +36,7 @@ type SignedIn struct {
 	Account     *store.Account
 	SignedInAt  time.Time
 	ConfirmedAt time.Time // when the password was last given
+	FactorAt    time.Time // when a strong factor was last shown; zero: not yet
 	Remembered  bool
 }
 
@@ -120,7 +121,7 @@ func (s *Service) loadDevice(ctx context.Context, row store.Device, now time.Tim
 		if err != nil {
 			return nil, err
 		}
-		d.Accounts = append(d.Accounts, SignedIn{acct, r.SignedInAt, r.ConfirmedAt, r.Remembered})
+		d.Accounts = append(d.Accounts, SignedIn{acct, r.SignedInAt, r.ConfirmedAt, r.FactorAt, r.Remembered})
 	}
 	if len(d.Accounts) == 0 {
 		return nil, nil
@@ -163,8 +164,9 @@ func (s *Service) turnDevice(ctx context.Context, d *Device, generation int64, v
 }
 
 // SignInDevice signs an account in in a browser, d, which is nil when nobody is signed in there. The browser gets a new id, so that a cookie that
-// somebody has planted before is worth nothing. acct is as it was when its password was checked. Errors: ErrBadCredentials when it has another one now, ErrTakendown.
-func (s *Service) SignInDevice(ctx context.Context, d *Device, acct *store.Account, remember bool, v Visit) (*Device, error) {
+// somebody has planted before is worth nothing. acct is as it was when its password was checked, and factor when a strong factor was shown beside it, if it was.
+// Errors: ErrBadCredentials when it has another password now, ErrTakendown.
+func (s *Service) SignInDevice(ctx context.Context, d *Device, acct *store.Account, factor time.Time, remember bool, v Visit) (*Device, error) {
 	now := s.now()
 	row := store.Device{ID: newDeviceID(), Generation: 1, Confirmed: true, Current: acct.ID, CreatedAt: now, RotatedAt: now, SeenAt: now, IP: v.IP, UserAgent: clip(v.UserAgent)}
 	err := s.store.Update(ctx, func(tx *store.Tx) error {
@@ -183,7 +185,7 @@ func (s *Service) SignInDevice(ctx context.Context, d *Device, acct *store.Accou
 		if err := tx.PutDevice(ctx, row); err != nil {
 			return err
 		}
-		return tx.PutDeviceAccount(ctx, store.DeviceAccount{Device: row.ID, Account: acct.ID, SignedInAt: now, ConfirmedAt: now, Remembered: remember})
+		return tx.PutDeviceAccount(ctx, store.DeviceAccount{Device: row.ID, Account: acct.ID, SignedInAt: now, ConfirmedAt: now, FactorAt: factor, Remembered: remember})
 	})
 	if err != nil {
 		return nil, err
@@ -199,15 +201,28 @@ func (s *Service) SignInDevice(ctx context.Context, d *Device, acct *store.Accou
 	return fresh, nil
 }
 
-// ConfirmDevice notes that the owner of an account has given the password again. The error is ErrSessionRevoked when the account was signed out there meanwhile.
-func (s *Service) ConfirmDevice(ctx context.Context, d *Device, a *SignedIn) error {
-	now := s.now()
-	err := s.store.Update(ctx, func(tx *store.Tx) error { return tx.ConfirmDeviceAccount(ctx, d.ID, a.Account.ID, now) })
+// Proof is what the owner of an account has shown again.
+type Proof int
+
+// The proofs. A passkey is both.
+const (
+	ProofPassword Proof = 1 << iota
+	ProofFactor         // a strong one
+	ProofPasskey  = ProofPassword | ProofFactor
+)
+
+// ConfirmDevice notes what the owner of an account has shown again. The error is ErrSessionRevoked when the account was signed out there meanwhile.
+func (s *Service) ConfirmDevice(ctx context.Context, d *Device, a *SignedIn, shown Proof) error {
+	row := store.DeviceAccount{Device: d.ID, Account: a.Account.ID}
+	if shown&ProofPassword != 0 {
+		row.ConfirmedAt = s.now()
+	}
+	if shown&ProofFactor != 0 {
+		row.FactorAt = s.now()
+	}
+	err := s.store.Update(ctx, func(tx *store.Tx) error { return tx.ConfirmDeviceAccount(ctx, row) })
 	if errors.Is(err, store.ErrNotFound) {
 		return signedOut()
-	}
-	if err == nil {
-		a.ConfirmedAt = now
 	}
 	return err
 }

@@ -20,7 +20,7 @@ type browser struct {
 
 func (b *browser) signIn(acct *store.Account, remember bool) {
 	b.t.Helper()
-	d, err := b.SignInDevice(context.Background(), b.open(), acct, remember, visit)
+	d, err := b.SignInDevice(context.Background(), b.open(), acct, time.Time{}, remember, visit)
 	if err != nil {
 		b.t.Fatal(err)
 	}

@@ -283,6 +283,9 @@ func (s *Service) RemovePasskey(ctx context.Context, acct *store.Account, creden
 		if err := tx.DeletePasskey(ctx, credential); err != nil {
 			return err
 		}
+		if err := s.checkRole(ctx, tx, acct.ID); err != nil {
+			return err
+		}
 		return hook(tx, acct, p)
 	})
 }
@@ -299,8 +302,10 @@ func (s *Service) RemovePasskeys(ctx context.Context, acct *store.Account, hook 
 				return err
 			}
 		}
-		_, err = tx.DeletePasskeys(ctx, acct.ID)
-		return err
+		if _, err = tx.DeletePasskeys(ctx, acct.ID); err != nil {
+			return err
+		}
+		return s.checkRole(ctx, tx, acct.ID)
 	})
 }
 

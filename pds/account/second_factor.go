@@ -33,10 +33,11 @@ type Factors struct {
 	Email         bool // codes by e-mail
 	TOTP          bool // an authenticator app
 	RecoveryCodes int  // left
+	Passkeys      int  // with which one signs in to the pages; apps that use passwords know none
 }
 
 // Strong tells whether there is a factor that administrators may rely on: one that whoever reads somebody's mail does not have.
-func (f Factors) Strong() bool { return f.TOTP }
+func (f Factors) Strong() bool { return f.TOTP || f.Passkeys > 0 }
 
 // SendCode stores the mail that brings a sign-in code to the account's owner, in the transaction in which the code comes into force.
 type SendCode func(tx *store.Tx, acct *store.Account, code Code) error
@@ -48,40 +49,47 @@ func (s *Service) Factors(ctx context.Context, acct store.AccountID) (Factors, e
 		return Factors{}, err
 	}
 	n, err := s.store.RecoveryCodes(ctx, acct)
-	return Factors{Email: f.Email, TOTP: len(f.TOTP) > 0, RecoveryCodes: n}, err
+	if err != nil {
+		return Factors{}, err
+	}
+	passkeys, err := s.store.Passkeys(ctx, acct)
+	return Factors{Email: f.Email, TOTP: len(f.TOTP) > 0, RecoveryCodes: n, Passkeys: len(passkeys)}, err
 }
 
 // CheckFactor asks somebody who has shown a password for the second factor, if the account has one. App passwords are exempt: they are for apps
 // that cannot ask. token is a code of the authenticator app, the code that was mailed, or a recovery code; without one, a code is mailed if that is
-// how the account wants it. Errors: ErrFactorRequired when token is "", ErrFactorInvalid, ErrFactorLocked.
-func (s *Service) CheckFactor(ctx context.Context, login Login, token string, send SendCode) error {
+// how the account wants it. strong tells that what was shown is a factor as Factors.Strong means it. Errors: ErrFactorRequired when token is "", ErrFactorInvalid,
+// ErrFactorLocked.
+func (s *Service) CheckFactor(ctx context.Context, login Login, token string, send SendCode) (strong bool, err error) {
 	if login.AppPassword != "" {
-		return nil
+		return false, nil
 	}
 	f, err := s.store.SecondFactor(ctx, login.Account.ID)
 	if err != nil || !f.Email && len(f.TOTP) == 0 {
-		return err
+		return false, err
 	}
 	begun := time.Now()
 	var outcome error
 	err = s.store.Update(ctx, func(tx *store.Tx) (err error) { // a refusal is an outcome to be stored, not an error of the transaction
-		outcome, err = s.checkFactor(ctx, tx, login.Account, strings.TrimSpace(token), send)
+		f, err := tx.SecondFactor(ctx, login.Account.ID)
+		if err != nil {
+			return err
+		}
+		strong = len(f.TOTP) > 0 // no code by mail is taken then
+		outcome, err = s.checkFactor(ctx, tx, login.Account, f, strings.TrimSpace(token), send)
 		return err
 	})
 	if err == nil && errors.Is(outcome, ErrFactorInvalid) {
 		err = wait(ctx, s.opts.FailureDelay-time.Since(begun))
 	}
-	if err != nil {
-		return err
+	if err == nil {
+		err = outcome
 	}
-	return outcome
+	return strong && err == nil, err
 }
 
-func (s *Service) checkFactor(ctx context.Context, tx *store.Tx, acct *store.Account, token string, send SendCode) (outcome, err error) {
-	f, err := tx.SecondFactor(ctx, acct.ID)
+func (s *Service) checkFactor(ctx context.Context, tx *store.Tx, acct *store.Account, f store.SecondFactor, token string, send SendCode) (outcome, err error) {
 	switch {
-	case err != nil:
-		return nil, err
 	case token == "" && len(f.TOTP) > 0:
 		return refuse(ErrFactorRequired, "Enter the code that your authenticator app shows, or a recovery code"), nil
 	case token == "":
@@ -288,7 +296,10 @@ func (s *Service) RemoveFactors(ctx context.Context, id store.AccountID) error {
 		if err := tx.DeleteEmailToken(ctx, id, string(ForSignIn)); err != nil {
 			return err
 		}
-		return tx.ReplaceRecoveryCodes(ctx, id, nil)
+		if err := tx.ReplaceRecoveryCodes(ctx, id, nil); err != nil {
+			return err
+		}
+		return s.checkRole(ctx, tx, id)
 	})
 }
 

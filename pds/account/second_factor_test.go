@@ -47,10 +47,11 @@ func (w *factorWorld) try(token string) error {
 }
 
 func (w *factorWorld) tryAs(login Login, token string) error {
-	return w.CheckFactor(context.Background(), login, token, func(_ *store.Tx, _ *store.Account, code Code) error {
+	_, err := w.CheckFactor(context.Background(), login, token, func(_ *store.Tx, _ *store.Account, code Code) error {
 		w.mails = append(w.mails, code.Text)
 		return nil
 	})
+	return err
 }
 
 func (w *factorWorld) ok(err error) {

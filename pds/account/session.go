@@ -159,8 +159,11 @@ func (s *Service) Sessions(ctx context.Context, acct store.AccountID) ([]store.S
 
 // SignOutOthers signs the account out everywhere but in one browser: in the others, and in all apps. The error is ErrSessionRevoked when it was signed out there meanwhile.
 func (s *Service) SignOutOthers(ctx context.Context, device *Device, a *SignedIn) error {
+	row := store.DeviceAccount{
+		Device: device.ID, Account: a.Account.ID, SignedInAt: a.SignedInAt, ConfirmedAt: a.ConfirmedAt, FactorAt: a.FactorAt, Remembered: a.Remembered,
+	}
 	return s.store.Update(ctx, func(tx *store.Tx) error {
-		if err := tx.ConfirmDeviceAccount(ctx, device.ID, a.Account.ID, a.ConfirmedAt); errors.Is(err, store.ErrNotFound) {
+		if err := tx.ConfirmDeviceAccount(ctx, row); errors.Is(err, store.ErrNotFound) {
 			return signedOut()
 		} else if err != nil {
 			return err
@@ -168,9 +171,7 @@ func (s *Service) SignOutOthers(ctx context.Context, device *Device, a *SignedIn
 		if err := endSessions(ctx, tx, a.Account.ID); err != nil {
 			return err
 		}
-		return tx.PutDeviceAccount(ctx, store.DeviceAccount{
-			Device: device.ID, Account: a.Account.ID, SignedInAt: a.SignedInAt, ConfirmedAt: a.ConfirmedAt, Remembered: a.Remembered,
-		})
+		return tx.PutDeviceAccount(ctx, row)
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 	"testing"
+	"time"
 
 	"perch/pds/store"
 )
@@ -58,7 +59,7 @@ func TestPasswordThatEndedMeanwhileOpensNothing(t *testing.T) {
 				_, err = w.StartSession(ctx, login, true) // app passwords are not for leaving
 				want(t, tc.want, err)
 			} else {
-				_, err = w.SignInDevice(ctx, nil, login.Account, true, Visit{})
+				_, err = w.SignInDevice(ctx, nil, login.Account, time.Time{}, true, Visit{})
 				want(t, tc.want, err)
 			}
 			if all, _ := w.st.Sessions(ctx, a.ID); len(all) != len(before) {
@@ -72,17 +73,17 @@ func TestResetWhileABrowserConfirms(t *testing.T) {
 	ctx := context.Background()
 	w := newWorld(t)
 	a := w.person().Account
-	d, err := w.SignInDevice(ctx, nil, a, true, Visit{})
+	d, err := w.SignInDevice(ctx, nil, a, time.Time{}, true, Visit{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := w.ConfirmDevice(ctx, d, d.Current); err != nil {
+	if err := w.ConfirmDevice(ctx, d, d.Current, ProofPassword); err != nil {
 		t.Fatal(err)
 	}
 	if err := w.SetPassword(ctx, a.ID, "another password", false); err != nil {
 		t.Fatal(err)
 	}
-	want(t, ErrSessionRevoked, w.ConfirmDevice(ctx, d, d.Current))
+	want(t, ErrSessionRevoked, w.ConfirmDevice(ctx, d, d.Current, ProofPassword))
 	if now, err := w.OpenDevice(ctx, d.Cookie, Visit{}); err != nil || now != nil {
 		t.Errorf("the browser is signed in again: %+v %v", now, err)
 	}
@@ -109,7 +110,7 @@ func TestWhatWasAskedBeforeAResetLeavesNothingBehind(t *testing.T) {
 				t.Fatal(err)
 			}
 			a := login.Account
-			d, err := w.SignInDevice(ctx, nil, a, true, Visit{})
+			d, err := w.SignInDevice(ctx, nil, a, time.Time{}, true, Visit{})
 			if err != nil {
 				t.Fatal(err)
 			}

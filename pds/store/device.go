@@ -26,6 +26,7 @@ type DeviceAccount struct {
 	Account     AccountID
 	SignedInAt  time.Time
 	ConfirmedAt time.Time // when the password was last given
+	FactorAt    time.Time // when a second factor was last shown that nobody has who reads the owner's mail; zero: not yet
 	Remembered  bool      // goes on when the browser is closed
 }
 
@@ -34,7 +35,7 @@ const MaxDevices = 100
 
 const (
 	deviceColumns        = `id, generation, confirmed, current, created_at, rotated_at, seen_at, ip, user_agent`
-	deviceAccountColumns = `device, account, signed_in_at, confirmed_at, remembered`
+	deviceAccountColumns = `device, account, signed_in_at, confirmed_at, factor_at, remembered`
 )
 
 func scanDevice(scan func(...any) error) (d Device, err error) {
@@ -45,9 +46,9 @@ func scanDevice(scan func(...any) error) (d Device, err error) {
 }
 
 func scanDeviceAccount(rows *sql.Rows, a *DeviceAccount) error {
-	var signedIn, confirmed int64
-	err := rows.Scan(&a.Device, &a.Account, &signedIn, &confirmed, &a.Remembered)
-	a.SignedInAt, a.ConfirmedAt = fromMicros(signedIn), fromMicros(confirmed)
+	var signedIn, confirmed, factor int64
+	err := rows.Scan(&a.Device, &a.Account, &signedIn, &confirmed, &factor, &a.Remembered)
+	a.SignedInAt, a.ConfirmedAt, a.FactorAt = fromMicros(signedIn), fromMicros(confirmed), fromMicros(factor)
 	return err
 }
 
@@ -115,8 +116,8 @@ func (tx *Tx) PutDeviceAccount(ctx context.Context, a DeviceAccount) error {
 		LEFT JOIN device d ON d.id = a.device WHERE a.account = ?1 AND a.device <> ?2 ORDER BY d.seen_at DESC LIMIT -1 OFFSET ?3)`,
 		a.Account, a.Device, MaxDevices-1)
 	if err == nil {
-		_, err = tx.exec(ctx, `INSERT OR REPLACE INTO device_account (`+deviceAccountColumns+`) VALUES (?, ?, ?, ?, ?)`,
-			a.Device, a.Account, micros(a.SignedInAt), micros(a.ConfirmedAt), a.Remembered)
+		_, err = tx.exec(ctx, `INSERT OR REPLACE INTO device_account (`+deviceAccountColumns+`) VALUES (?, ?, ?, ?, ?, ?)`,
+			a.Device, a.Account, micros(a.SignedInAt), micros(a.ConfirmedAt), micros(a.FactorAt), a.Remembered)
 	}
 	if err != nil {
 		return fmt.Errorf("store sign-in of device: %w", err)
@@ -124,9 +125,11 @@ func (tx *Tx) PutDeviceAccount(ctx context.Context, a DeviceAccount) error {
 	return nil
 }
 
-// ConfirmDeviceAccount notes when the password was last given. The error is ErrNotFound when the account is not signed in in the browser.
-func (tx *Tx) ConfirmDeviceAccount(ctx context.Context, device string, acct AccountID, at time.Time) error {
-	n, err := tx.execCount(ctx, `UPDATE device_account SET confirmed_at = ? WHERE device = ? AND account = ?`, micros(at), device, acct)
+// ConfirmDeviceAccount notes when password and second factor were last given, where a's times are not zero. The error is ErrNotFound when the account is not signed in
+// in the browser.
+func (tx *Tx) ConfirmDeviceAccount(ctx context.Context, a DeviceAccount) error {
+	n, err := tx.execCount(ctx, `UPDATE device_account SET confirmed_at = max(confirmed_at, ?), factor_at = max(factor_at, ?) WHERE device = ? AND account = ?`,
+		micros(a.ConfirmedAt), micros(a.FactorAt), a.Device, a.Account)
 	if err == nil && n == 0 {
 		err = ErrNotFound
 	}

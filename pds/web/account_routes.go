@@ -3,6 +3,7 @@ package web
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 )
 
@@ -22,8 +23,8 @@ func (s *Site) accountRoutes() {
 	s.accountPage("/account/security", s.showSecurity, map[string]handler{
 		"password": s.changePassword, "mail-on": s.mailCodesOn, "mail-ask": s.askMailCodesOff, "mail-off": s.mailCodesOff,
 		"app": s.beginTOTP, "renew": s.renewRecovery, "remove": s.removeFactors,
-	})
-	s.accountPage("/account/security/app", s.showTOTP, map[string]handler{"confirm": s.confirmTOTP})
+	}, guarded)
+	s.accountPage("/account/security/app", s.showTOTP, map[string]handler{"confirm": s.confirmTOTP}, guarded)
 	s.accountPage("/account/app-passwords", s.showAppPasswords, map[string]handler{"create": s.createAppPassword, "revoke": s.revokeAppPassword})
 	s.accountPage("/account/keys", s.showKeys, map[string]handler{"ask": s.askKeyCode, "finish": s.changeKeys, "dismiss": s.dismissAlerts})
 	s.accountPage("/account/close", s.showClose, map[string]handler{
@@ -44,10 +45,11 @@ func (s *Site) accountRoutes() {
 	}
 }
 
-// accountPage registers a page with several forms, all of which need the password.
-func (s *Site) accountPage(path string, show handler, forms map[string]handler) {
-	s.page("GET "+path, show, sudo)
-	s.page("POST "+path, actions(forms), sudo, limit("form "+path, 100, time.Hour))
+// accountPage registers a page with several forms, all of which need the password, and what else the rules ask for.
+func (s *Site) accountPage(path string, show handler, forms map[string]handler, rules ...rule) {
+	rules = append([]rule{sudo}, rules...)
+	s.page("GET "+path, show, rules...)
+	s.page("POST "+path, actions(forms), append(slices.Clip(rules), limit("form "+path, 100, time.Hour))...)
 }
 
 // actions takes what the forms of a page send. Each says in a field "do" which one it is.

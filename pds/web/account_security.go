@@ -47,11 +47,24 @@ func (s *Site) changePassword(r *request) error {
 		f.Errors = []FieldError{{"old-password", r.t("error.password-wrong")}}
 		return r.security(f)
 	}
-	changed, err := s.opts.Accounts.ChangePassword(r.Context(), login, f.Value("new-password"), f.Value("revoke") != "")
+	revoke := f.Value("revoke") != ""
+	err = r.keepStrong(f, func(now account.Factors) account.Factors {
+		if revoke {
+			now.Passkeys = 0
+		}
+		return now
+	})
+	if err != nil {
+		return err
+	}
+	if !f.ok() {
+		return r.security(f)
+	}
+	changed, err := s.opts.Accounts.ChangePassword(r.Context(), login, f.Value("new-password"), revoke)
 	if err != nil {
 		return r.securityAgain(f, err, "password", "new-password")
 	}
-	d, err := s.opts.Accounts.SignInDevice(r.Context(), r.device, changed, cur.Remembered, s.opts.Visit(r.Request))
+	d, err := s.opts.Accounts.SignInDevice(r.Context(), r.device, changed, cur.FactorAt, cur.Remembered, s.opts.Visit(r.Request))
 	if err != nil {
 		return err
 	}
@@ -159,6 +172,12 @@ func (s *Site) renewRecovery(r *request) error {
 // removeFactors ends all second factors, for somebody who has shown one.
 func (s *Site) removeFactors(r *request) error {
 	f := r.form()
+	if err := r.keepStrong(f, func(now account.Factors) account.Factors { return account.Factors{Passkeys: now.Passkeys} }); err != nil {
+		return err
+	}
+	if !f.ok() {
+		return r.security(f)
+	}
 	if ok, err := r.shownFactor(f); !ok || err != nil {
 		return err
 	}
@@ -176,7 +195,7 @@ func (r *request) shownFactor(f *Form) (bool, error) {
 		return false, r.security(f)
 	}
 	login := account.Login{Account: r.current().Account}
-	if err := r.site.opts.Accounts.CheckFactor(r.Context(), login, code, r.site.opts.Host.SendSignInCode(r.Context())); err != nil {
+	if _, err := r.site.opts.Accounts.CheckFactor(r.Context(), login, code, r.site.opts.Host.SendSignInCode(r.Context())); err != nil {
 		return false, r.securityAgain(f, err, "code", "factor-code")
 	}
 	return true, nil

@@ -33,7 +33,7 @@ func (s *Site) signInPasskey(r *request) error {
 		}
 		return r.signInPage(f)
 	}
-	return r.finishSignIn(acct)
+	return r.finishSignIn(acct, true)
 }
 
 // signInCodePasskey takes a passkey in place of a code, after the password.
@@ -44,7 +44,7 @@ func (s *Site) signInCodePasskey(r *request) error {
 	}
 	err = s.opts.Accounts.CheckPasskey(r.Context(), account.PasskeyFactor, login.Account.ID, r.PostFormValue(askField), r.browser, r.PostFormValue(answerField))
 	if err == nil {
-		return r.finishSignIn(login.Account)
+		return r.finishSignIn(login.Account, true)
 	}
 	f := &Form{values: r.Form}
 	if !r.passkeyRefusal(f, err) {
@@ -67,7 +67,7 @@ func (s *Site) confirmPasskey(r *request) error {
 	acct := r.current().Account.ID
 	err := s.opts.Accounts.CheckPasskey(r.Context(), account.PasskeyConfirm, acct, r.PostFormValue(askField), r.browser, r.PostFormValue(answerField))
 	if err == nil {
-		return r.confirmNow()
+		return r.confirmNow(account.ProofPasskey)
 	}
 	f := &Form{values: r.Form}
 	if !r.passkeyRefusal(f, err) {
@@ -133,6 +133,13 @@ func (s *Site) renamePasskey(r *request) error {
 
 // removePasskey takes a passkey away.
 func (s *Site) removePasskey(r *request) error {
+	f := &Form{}
+	if err := r.keepStrong(f, func(now account.Factors) account.Factors { now.Passkeys--; return now }); err != nil {
+		return err
+	}
+	if !f.ok() {
+		return r.listPasskeys(f)
+	}
 	err := s.opts.Accounts.RemovePasskey(r.Context(), r.current().Account, r.passkeyID(), s.opts.Host.PasskeyRemoved(r.Context()))
 	return r.changedPasskeys(err, "passkey-removed")
 }

@@ -19,6 +19,8 @@ func (s *Site) routes() {
 	s.page("POST /account/switch", s.switchAccount, signedIn)
 	s.page("GET /account/confirm", s.showConfirm, signedIn)
 	s.page("POST /account/confirm", s.confirm, signedIn, limit("confirm", 20, 5*time.Minute))
+	s.page("GET "+confirmFactorPath, s.showConfirmFactor, signedIn)
+	s.page("POST "+confirmFactorPath, s.confirmFactor, signedIn, limit("sign-in code", 60, 5*time.Minute))
 
 	s.page("GET /account/sign-up", s.showSignUp)
 	s.page("POST /account/sign-up", s.signUp, limitAddress("sign-up form", 100, 5*time.Minute))

@@ -25,14 +25,14 @@ func (s *Site) signIn(r *request) error {
 	if login.Account.TakedownRef != "" || !login.Account.SuspendedAt.IsZero() {
 		return account.ErrTakendown
 	}
-	err = s.opts.Accounts.CheckFactor(r.Context(), login, "", s.opts.Host.SendSignInCode(r.Context()))
+	_, err = s.opts.Accounts.CheckFactor(r.Context(), login, "", s.opts.Host.SendSignInCode(r.Context()))
 	if errors.Is(err, account.ErrFactorRequired) {
 		return r.askFactor(&Form{}, login)
 	}
 	if err != nil {
 		return err
 	}
-	return r.finishSignIn(login.Account)
+	return r.finishSignIn(login.Account, false)
 }
 
 // checkPassword adds to the form what is wrong with name or password, the same for every reason. Guesses at one account count together, however it is spelled.
@@ -116,10 +116,10 @@ func (s *Site) signInCode(r *request) error {
 		f.add("code", r.t("error.code-missing"))
 		return r.askFactor(f, login)
 	}
-	err = s.opts.Accounts.CheckFactor(r.Context(), login, code, s.opts.Host.SendSignInCode(r.Context()))
+	strong, err := s.opts.Accounts.CheckFactor(r.Context(), login, code, s.opts.Host.SendSignInCode(r.Context()))
 	switch {
 	case err == nil:
-		return r.finishSignIn(login.Account)
+		return r.finishSignIn(login.Account, strong)
 	case errors.Is(err, account.ErrFactorRequired):
 		return r.askFactor(&Form{}, login)
 	case !r.refusal(f, err):
@@ -128,9 +128,13 @@ func (s *Site) signInCode(r *request) error {
 	return r.askFactor(f, login)
 }
 
-// finishSignIn signs the account in in this browser and goes on.
-func (r *request) finishSignIn(acct *store.Account) error {
-	d, err := r.site.opts.Accounts.SignInDevice(r.Context(), r.device, acct, r.FormValue("remember") != "", r.site.opts.Visit(r.Request))
+// finishSignIn signs the account in in this browser and goes on. strong tells that a strong factor was shown.
+func (r *request) finishSignIn(acct *store.Account, strong bool) error {
+	var factor time.Time
+	if strong {
+		factor = r.site.opts.Now()
+	}
+	d, err := r.site.opts.Accounts.SignInDevice(r.Context(), r.device, acct, factor, r.FormValue("remember") != "", r.site.opts.Visit(r.Request))
 	if errors.Is(err, account.ErrBadCredentials) || errors.Is(err, account.ErrSessionRevoked) { // it has another password now
 		return r.signInLate()
 	}
@@ -199,12 +203,12 @@ func (s *Site) confirm(r *request) error {
 	if login.Account.ID != r.current().Account.ID {
 		return problem(http.StatusForbidden, "forgery")
 	}
-	return r.confirmNow()
+	return r.confirmNow(account.ProofPassword)
 }
 
 // confirmNow notes that it is the owner who sits there, and goes on.
-func (r *request) confirmNow() error {
-	err := r.site.opts.Accounts.ConfirmDevice(r.Context(), r.device, r.current())
+func (r *request) confirmNow(shown account.Proof) error {
+	err := r.site.opts.Accounts.ConfirmDevice(r.Context(), r.device, r.current(), shown)
 	if errors.Is(err, account.ErrSessionRevoked) {
 		return r.signInLate()
 	}

@@ -48,7 +48,7 @@ func (s *Site) signUp(r *request) error {
 		return r.again(err, "signup", f, page)
 	}
 	r.tell("success", "signed-up")
-	return r.finishSignIn(acct)
+	return r.finishSignIn(acct, false)
 }
 
 // handleAvailable answers the script that asks while somebody types.
