@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
-	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"strings"
 	"time"
@@ -72,12 +70,8 @@ func (s *Service) AskPasskey(ctx context.Context, use PasskeyUse, acct *store.Ac
 	if use == NewPasskey {
 		c.UserHandle = userHandle(ask.Known)
 	}
-	text, err := json.Marshal(c)
-	if err != nil {
-		return PasskeyAsk{}, err
-	}
 	ask.Party, ask.Challenge, ask.UserHandle = s.party().ID, c.Challenge, c.UserHandle
-	ask.Sealed = base64.RawURLEncoding.EncodeToString(s.opts.Seal.Seal(challengeName, text))
+	ask.Sealed = s.sealPage(challengeName, c)
 	return ask, nil
 }
 
@@ -98,11 +92,7 @@ func random(n int) []byte {
 // openChallenge reads a question that AskPasskey has sealed for the same use, account and browser. The error is ErrPasskeyLate.
 func (s *Service) openChallenge(use PasskeyUse, acct store.AccountID, sealed, browser string) (challenge, error) {
 	var c challenge
-	raw, err := base64.RawURLEncoding.DecodeString(sealed)
-	if err == nil {
-		raw, err = s.opts.Seal.Open(challengeName, raw)
-	}
-	if err != nil || json.Unmarshal(raw, &c) != nil || c.Use != use || c.Account != acct || browser == "" || c.Browser != browser || !s.now().Before(c.Ends) {
+	if !s.openPage(challengeName, sealed, &c) || c.Use != use || c.Account != acct || browser == "" || c.Browser != browser || !s.now().Before(c.Ends) {
 		return challenge{}, refuse(ErrPasskeyLate, "The question to the passkey has expired")
 	}
 	return c, nil

@@ -25,22 +25,32 @@ type half struct {
 
 // HalfSignIn seals the knowledge that the password was right, for a page that asks for the second factor. It is of use in one browser only, and not for long.
 func (s *Service) HalfSignIn(login Login, browser string) string {
-	text, err := json.Marshal(half{login.Account.ID, tail(login.Account.PasswordHash), browser, s.now().Add(halfLifetime)})
+	return s.sealPage(halfName, half{login.Account.ID, tail(login.Account.PasswordHash), browser, s.now().Add(halfLifetime)})
+}
+
+// sealPage seals what waits in a page until its form comes back.
+func (s *Service) sealPage(name string, what any) string {
+	text, err := json.Marshal(what)
 	if err != nil {
-		panic(err) // of four plain fields
+		panic(err) // of plain fields
 	}
-	return base64.RawURLEncoding.EncodeToString(s.opts.Seal.Seal(halfName, text))
+	return base64.RawURLEncoding.EncodeToString(s.opts.Seal.Seal(name, text))
+}
+
+// openPage reads what sealPage has sealed under the name, and tells whether it is that.
+func (s *Service) openPage(name, sealed string, what any) bool {
+	raw, err := base64.RawURLEncoding.DecodeString(sealed)
+	if err == nil {
+		raw, err = s.opts.Seal.Open(name, raw)
+	}
+	return err == nil && json.Unmarshal(raw, what) == nil
 }
 
 // OpenHalfSignIn returns the login that HalfSignIn sealed. The error is ErrSessionRevoked when it is of no use any more.
 func (s *Service) OpenHalfSignIn(ctx context.Context, sealed, browser string) (Login, error) {
 	ended := refuse(ErrSessionRevoked, "The sign-in took too long")
 	var h half
-	raw, err := base64.RawURLEncoding.DecodeString(sealed)
-	if err == nil {
-		raw, err = s.opts.Seal.Open(halfName, raw)
-	}
-	if err != nil || json.Unmarshal(raw, &h) != nil || browser == "" || h.Browser != browser || !s.now().Before(h.Ends) {
+	if !s.openPage(halfName, sealed, &h) || browser == "" || h.Browser != browser || !s.now().Before(h.Ends) {
 		return Login{}, ended
 	}
 	acct, err := s.store.AccountByID(ctx, h.Account)

@@ -73,6 +73,9 @@ func (s *Site) askDelete(r *request) error {
 // deleteAccount ends the account for good.
 func (s *Site) deleteAccount(r *request) error {
 	f := r.form()
+	if r.mustRepeat(f) {
+		return r.renderForm("delete", f, nil)
+	}
 	acct := r.current().Account
 	if err := r.takePassword(string(acct.DID)); err != nil {
 		return err

@@ -93,6 +93,9 @@ func (s *Site) changeKeys(r *request) error {
 		return err
 	}
 	f := r.form()
+	if r.mustRepeat(f) {
+		return r.renderForm("keys-code", f, c)
+	}
 	if c.What == "give-up" && f.Value("sure") == "" {
 		f.add("sure", r.t("keys.not-sure"))
 		return r.renderForm("keys-code", f, c)

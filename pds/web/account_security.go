@@ -38,6 +38,9 @@ func (r *request) securityAgain(f *Form, err error, from, to string) error {
 // changePassword sets another password. Everybody is signed out then, and this browser in again.
 func (s *Site) changePassword(r *request) error {
 	f := r.form()
+	if r.mustRepeat(f) {
+		return r.security(f)
+	}
 	cur := *r.current()
 	login, err := r.checkPassword(f, string(cur.Account.DID), f.Value("old-password"))
 	if err != nil {

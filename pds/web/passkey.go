@@ -53,13 +53,19 @@ func (s *Site) signInCodePasskey(r *request) error {
 	return r.askFactor(f, login)
 }
 
+// confirmPage is what the page that asks for the password again needs.
+type confirmPage struct {
+	Passkey *passkeyAsk // nil when the account has none
+	Held    string      // the form to go on with, sealed
+}
+
 // confirmPage asks for the password again, or for a passkey.
 func (r *request) confirmPage(f *Form) error {
 	ask, err := r.askPasskey(account.PasskeyConfirm, r.current().Account)
 	if err != nil {
 		return err
 	}
-	return r.renderForm("confirm", f, ask)
+	return r.renderForm("confirm", f, confirmPage{ask, r.FormValue(heldField)})
 }
 
 // confirmPasskey takes a passkey in place of the password, before something sensitive.

@@ -23,14 +23,18 @@ type passkeyForm struct {
 	Action, Label string
 	Offer         bool   // the browser may fill in a passkey where a name is entered
 	Half          string // the sign-in so far, as factorPage has it
+	Held          string // as confirmPage has it
 	Remember      bool
 }
 
 func newPasskeyForm(v *view, ask *passkeyAsk, action, label string) passkeyForm {
 	f := passkeyForm{View: v, Ask: ask, Action: action, Label: label}
-	if page, ok := v.Data.(factorPage); ok {
+	switch page := v.Data.(type) {
+	case factorPage:
 		f.Half, f.Remember = page.Half, page.Remember
-	} else {
+	case confirmPage:
+		f.Held = page.Held
+	default:
 		f.Offer = ask != nil && v.Current == nil
 	}
 	return f

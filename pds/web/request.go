@@ -182,7 +182,7 @@ func sudo(r *request) (bool, error) {
 	if r.confirmed() {
 		return true, nil
 	}
-	return false, r.redirect(withNext("/account/confirm", r.here()))
+	return false, r.askToConfirm()
 }
 
 // confirmed tells whether the password was given a moment ago.

@@ -215,5 +215,8 @@ func (r *request) confirmNow(shown account.Proof) error {
 	if err != nil {
 		return err
 	}
+	if r.resumeForm() {
+		return nil
+	}
 	return r.redirect(r.next("/account"))
 }
