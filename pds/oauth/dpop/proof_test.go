@@ -120,6 +120,22 @@ func TestPaddedHeadersAreNotKept(t *testing.T) {
 	}
 }
 
+// TestKeyThatSignsOften: from some proof on the signature is verified in another way (see es256), and still it must be right.
+func TestKeyThatSignsOften(t *testing.T) {
+	v, s, thief := New([]byte("secret"), nil), newSigner(t), newSigner(t)
+	thief.head = s.head
+	r := Request{Method: "GET", URL: "https://pds.example.com/a"}
+	for i := range 200 {
+		claims := map[string]any{"jti": fmt.Sprint(i), "htm": "GET", "htu": r.URL, "iat": time.Now().Unix(), "nonce": v.Nonce()}
+		if _, err := v.Verify(thief.proof(claims), r); !errors.Is(err, ErrProof) {
+			t.Fatalf("%d, of another key: %v", i, err)
+		}
+		if _, err := v.Verify(s.proof(claims), r); err != nil {
+			t.Fatalf("%d: %v", i, err)
+		}
+	}
+}
+
 func BenchmarkVerify(b *testing.B) {
 	v, s := New([]byte("secret"), nil), newSigner(b)
 	r := Request{Method: "POST", URL: "https://pds.example.com/xrpc/com.atproto.repo.createRecord", Token: "token-of-some-length-token-of-some-length"}
