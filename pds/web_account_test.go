@@ -98,7 +98,12 @@ func TestHandlePageOwnDomain(t *testing.T) {
 	v.send("/account/handle", "do", "own", "own", "alice.own.test").shows(422, "/account/handle", "does not name your account yet")
 
 	records["_atproto.alice.own.test"] = "did=did:plc:aaaaaaaaaaaaaaaaaaaaaaaa"
-	v.send("/account/handle", "do", "check", "own", "alice.own.test").shows(200, "/account/handle", "another account", "did:plc:aaaaaaaaaaaaaaaaaaaaaaaa")
+	v.send("/account/handle", "do", "check", "own", "alice.own.test").shows(200, "/account/handle", "another account", "<pre>did:plc:aaaaaaaaaaaaaaaaaaaaaaaa</pre>")
+	records["_atproto.alice.own.test"] = alice.did + " <b>"
+	v.send("/account/handle", "do", "check", "own", "alice.own.test").shows(200, "/account/handle", "not one that apps understand", "<pre>"+alice.did+" &lt;b&gt;</pre>")
+	delete(records, "_atproto.alice.own.test")
+	records["_atproto.alice.own.test.own.test"] = "did=" + alice.did
+	v.send("/account/handle", "do", "check", "own", "alice.own.test").shows(200, "/account/handle", "where nobody looks", "<pre>_atproto.alice.own.test.own.test</pre>", "no website")
 	records["_atproto.alice.own.test"] = "did=" + alice.did
 	v.send("/account/handle", "do", "check", "own", "alice.own.test").shows(200, "/account/handle", "You can use it now", "found")
 	v.send("/account/handle", "do", "own", "own", "alice.own.test").shows(200, "/account/handle", "is changed", "@alice.own.test")

@@ -1,7 +1,6 @@
 package web
 
 import (
-	"errors"
 	"strings"
 	"time"
 
@@ -26,8 +25,11 @@ type handleReport struct {
 	Ready       bool
 }
 
-// handleSource is what DNS or the web say: good, other, several, missing or silent.
-type handleSource struct{ State, DID string }
+// handleSource is what DNS or the web say: good, other (another account), or a state in which there is no DID.
+type handleSource struct {
+	State string
+	Found string // what is there instead
+}
 
 func (r *request) handlePage() handlePage {
 	p := handlePage{Domains: r.site.opts.HandleDomains}
@@ -153,14 +155,10 @@ func newHandleReport(handle syntax.Handle, did syntax.DID, found identity.Handle
 
 func judgeSource(did syntax.DID, found identity.HandleSource) handleSource {
 	switch {
-	case found.Err == nil && found.DID == did:
+	case found.State != identity.HandleNamed:
+		return handleSource{string(found.State), found.Found}
+	case found.DID == did:
 		return handleSource{State: "good"}
-	case found.Err == nil:
-		return handleSource{State: "other", DID: string(found.DID)}
-	case errors.Is(found.Err, identity.ErrHandleAmbiguous):
-		return handleSource{State: "several"}
-	case errors.Is(found.Err, identity.ErrHandleNotFound):
-		return handleSource{State: "missing"}
 	}
-	return handleSource{State: "silent"}
+	return handleSource{"other", string(found.DID)}
 }

@@ -14,7 +14,8 @@ var placeholder = regexp.MustCompile(`\{[a-z]+\}`)
 
 // Keys that are put together of a part that varies.
 var keyFamilies = []string{
-	"error.", "problem.", "flash.", "nav.", "format.", "scope.", "collection.", "consent.kind-", "todo.", "handle.state-", "keys.holder-", "keys-code.",
+	"error.", "problem.", "flash.", "nav.", "format.", "scope.", "collection.", "consent.kind-", "todo.",
+	"handle.state-", "handle.found-", "profile.now-", "profile.remove-", "keys.holder-", "keys-code.",
 	"move.step-", "move.trouble-", "admin.status-", "admin.order-", "admin.by-", "admin.chart-", "admin.gauge-",
 }
 
