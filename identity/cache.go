@@ -60,32 +60,32 @@ func newCache[K comparable, V any](size int, weigh func(V) int, life lifetimes, 
 	return &cache[K, V]{life: life, size: size, most: maxCacheBytes, weigh: weigh, now: now, entries: map[K]*list.Element{}, order: list.New()}
 }
 
-// get returns the answer for key, a value or an error, and how good it is.
-func (c *cache[K, V]) get(key K) (V, error, freshness) {
+// get returns the answer for key and how good it is. The error is the answer too, one that is kept.
+func (c *cache[K, V]) get(key K) (V, freshness, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var zero V
 	el := c.entries[key]
 	if el == nil {
-		return zero, nil, missing
+		return zero, missing, nil
 	}
 	e := el.Value.(*entry[K, V])
 	age := c.now().Sub(e.at)
 	switch {
 	case e.purged || age > c.lifetime(e.err):
-		return zero, nil, missing
+		return zero, missing, nil
 	case e.err == nil && age > c.life.stale && c.now().Sub(e.tried) > c.life.failure:
 		c.order.MoveToFront(el)
-		return e.value, nil, stale
+		return e.value, stale, nil
 	}
 	c.order.MoveToFront(el)
-	return e.value, e.err, fresh
+	return e.value, fresh, e.err
 }
 
 // age returns how long ago the answer for key was got, or last asked for in
 // vain, if there is one that holds.
 func (c *cache[K, V]) age(key K) (time.Duration, bool) {
-	if _, _, state := c.get(key); state == missing {
+	if _, state, _ := c.get(key); state == missing {
 		return 0, false
 	}
 	c.mu.Lock()

@@ -49,7 +49,7 @@ func TestCacheLives(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if _, _, state := w.r.docs.get(did); state != fresh || w.plcHits.Load() != asked {
+	if _, state, _ := w.r.docs.get(did); state != fresh || w.plcHits.Load() != asked {
 		t.Errorf("asked %d times more, just after a failure", w.plcHits.Load()-asked)
 	}
 	w.pass(DefaultCacheMax + time.Second)
@@ -162,11 +162,11 @@ func TestLateAnswersAreDropped(t *testing.T) {
 	before := c.begin()
 	c.purge("k")
 	c.put("k", before, 3, nil)
-	if _, _, state := c.get("k"); state != missing {
+	if _, state, _ := c.get("k"); state != missing {
 		t.Error("an answer from before the purge was kept")
 	}
 	c.put("k", c.begin(), 4, nil)
-	if v, _, state := c.get("k"); v != 4 || state != fresh {
+	if v, state, _ := c.get("k"); v != 4 || state != fresh {
 		t.Errorf("after the purge: %d", v)
 	}
 }
@@ -181,7 +181,7 @@ func TestCacheIsBounded(t *testing.T) {
 	if len(c.entries) != 3 || c.order.Len() != 3 {
 		t.Errorf("%d entries", len(c.entries))
 	}
-	if _, _, state := c.get(0); state != fresh {
+	if _, state, _ := c.get(0); state != fresh {
 		t.Error("the one in use was dropped")
 	}
 	c.most = 10_000

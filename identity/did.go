@@ -2,7 +2,6 @@ package identity
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -79,10 +78,4 @@ func (r *Resolver) localhost(id string) (host string, ok bool) {
 		return "", false
 	}
 	return "localhost:" + port, true
-}
-
-// IsNotFound says whether err means that the DID or handle surely does not
-// exist, rather than that it could not be found out.
-func IsNotFound(err error) bool {
-	return errors.Is(err, ErrNotFound) || errors.Is(err, ErrHandleNotFound) || errors.Is(err, ErrTombstoned)
 }

@@ -57,15 +57,7 @@ func (r *Resolver) ResolveDID(ctx context.Context, did syntax.DID) (*Document, e
 	if doc, ok, err := r.localDocument(ctx, did); ok || err != nil {
 		return doc, err
 	}
-	doc, err, state := r.docs.get(did)
-	switch state {
-	case fresh:
-		return doc, err
-	case stale:
-		r.startDID(did)
-		return doc, nil
-	}
-	return wait[*Document](ctx, r.startDID(did))
+	return answer(ctx, r.docs, did, r.startDID)
 }
 
 // Refresh fetches the document of did anew, whatever the cache holds, and keeps
@@ -121,15 +113,7 @@ func (r *Resolver) ResolveHandle(ctx context.Context, handle syntax.Handle) (syn
 			return did, nil
 		}
 	}
-	did, err, state := r.handles.get(handle)
-	switch state {
-	case fresh:
-		return did, err
-	case stale:
-		r.startHandle(handle)
-		return did, nil
-	}
-	return wait[syntax.DID](ctx, r.startHandle(handle))
+	return answer(ctx, r.handles, handle, r.startHandle)
 }
 
 // RefreshHandle resolves handle anew, whatever the cache holds.
@@ -210,7 +194,7 @@ func (r *Resolver) Purge(id syntax.AtIdentifier) {
 // startDID begins a lookup of did, or joins the one under way.
 func (r *Resolver) startDID(did syntax.DID) <-chan singleflight.Result {
 	return r.flight.DoChan("did "+did.String(), func() (any, error) {
-		if doc, err, state := r.docs.get(did); state == fresh { // one ended just now
+		if doc, state, err := r.docs.get(did); state == fresh { // one ended just now
 			return doc, err
 		}
 		return r.lookUpDID(did)
@@ -243,7 +227,7 @@ func (r *Resolver) lookUpDID(did syntax.DID) (*Document, error) {
 // startHandle begins a lookup of handle, or joins the one under way.
 func (r *Resolver) startHandle(handle syntax.Handle) <-chan singleflight.Result {
 	return r.flight.DoChan("handle "+handle.String(), func() (any, error) {
-		if did, err, state := r.handles.get(handle); state == fresh {
+		if did, state, err := r.handles.get(handle); state == fresh {
 			return did, err
 		}
 		return r.lookUpHandle(handle)
@@ -262,6 +246,19 @@ func (r *Resolver) lookUpHandle(handle syntax.Handle) (syntax.DID, error) {
 	did, err := r.fetchHandle(ctx, handle)
 	r.handles.put(handle, begun, did, err)
 	return did, err
+}
+
+// answer returns what the cache holds of key, if that is good, and else what a lookup finds. What is stale is given out once more, while a lookup is under way.
+func answer[K comparable, V any](ctx context.Context, c *cache[K, V], key K, start func(K) <-chan singleflight.Result) (V, error) {
+	v, state, err := c.get(key)
+	switch state {
+	case fresh:
+		return v, err
+	case stale:
+		start(key)
+		return v, nil
+	}
+	return wait[V](ctx, start(key))
 }
 
 // wait returns the outcome of a lookup, or lets go when ctx ends; the lookup

@@ -35,6 +35,7 @@ type network struct {
 	port   int                             // to listen on; 0: any
 	wrap   func(http.Handler) http.Handler // unless nil, stands before the server
 	change func(*Config)                   // for every start; unless nil
+	log    io.Writer                       // unless nil, in place of the test's
 	stop   func()                          // ends the server, as the end of the test does
 }
 
@@ -76,7 +77,11 @@ func (n *network) start(change func(*Config)) {
 			change(cfg)
 		}
 	}
-	n.srv, err = New(context.Background(), cfg, slog.New(slog.NewTextHandler(n.t.Output(), nil)))
+	log := n.log
+	if log == nil {
+		log = n.t.Output()
+	}
+	n.srv, err = New(context.Background(), cfg, slog.New(slog.NewTextHandler(log, nil)))
 	if err != nil {
 		n.t.Fatal(err)
 	}

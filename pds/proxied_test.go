@@ -1,6 +1,7 @@
 package pds
 
 import (
+	"bytes"
 	"net/http"
 	"strings"
 	"testing"
@@ -129,5 +130,32 @@ func TestMethodsThatAreNotPassedOn(t *testing.T) {
 	alice.get("app.bsky.unknown.notYetKnown").ok()
 	if c := v.calls("app.bsky.unknown.notYetKnown"); len(c) != 1 || c[0].iss != alice.did {
 		t.Errorf("%+v", c)
+	}
+}
+
+// The log says whose each request was, also of those that are passed on.
+func TestTheLogNamesWhoAsked(t *testing.T) {
+	v, n := startAppView(t, nil)
+	alice := n.signUp(t, "alice")
+	n.stop()
+	log := &bytes.Buffer{}
+	n.log = log
+	n.start(func(c *Config) { c.AppViewURL, c.AppViewDID = v.url, v.did })
+	methods := []string{"com.atproto.server.getSession", "app.bsky.feed.getTimeline"}
+	for _, method := range methods {
+		alice.get(method).ok()
+		alice.anonymous(t).get(method).fails(401, "AuthMissing")
+	}
+	n.stop()
+	for _, method := range methods {
+		named := 0
+		for line := range strings.Lines(log.String()) {
+			if strings.Contains(line, "method="+method) && strings.Contains(line, "did="+alice.did) {
+				named++
+			}
+		}
+		if named != 1 {
+			t.Errorf("%d lines name who asked for %s:\n%s", named, method, log)
+		}
 	}
 }

@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
-	"perch/pds/account"
 
+	"perch/pds/account"
 	"perch/pds/auth"
 	"perch/pds/oauthclient"
 	"perch/pds/readafter"

@@ -233,6 +233,7 @@ func (s *Server) authOptions(secrets *Secrets) auth.Options {
 		DPoP:          s.proofs,
 		PublicURL:     s.cfg.PublicURL(),
 		ClientIP:      clientIP,
+		LetIn:         func(ctx context.Context, p auth.Principal) { xrpc.SetDID(ctx, p.DID.String()) },
 	}
 }
 

@@ -20,7 +20,7 @@ const movingTime = 30 * 24 * time.Hour
 // nothing.
 func (s *Server) createMovingAccount(ctx context.Context, in *createAccountInput) (*createAccountOutput, error) {
 	if p := auth.From(ctx); p.Kind != auth.Service || p.DID != in.DID {
-		return nil, &xrpc.Error{Status: 401, Name: xrpc.NameAuthRequired, Message: "Missing auth to create account with did: " + in.DID.String()}
+		return nil, xrpc.AuthRequired(xrpc.NameAuthRequired, "Missing auth to create account with did: "+in.DID.String())
 	}
 	if in.RecoveryKey != "" {
 		return nil, xrpc.InvalidRequest("recoveryKey is for new accounts; put it into the PLC operation that moves the account")

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
+
 	"perch/pds/auth"
 	"perch/pds/store"
 	"perch/xrpc"

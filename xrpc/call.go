@@ -28,10 +28,8 @@ type call struct {
 
 	// Facts for the log.
 	did     string
-	status  int
 	errName string
 	err     error
-	notes   []any
 }
 
 type callKey struct{}
@@ -96,25 +94,10 @@ func Header(ctx context.Context) http.Header {
 	return http.Header{}
 }
 
-// ParamsOf returns the checked query parameters of the request, with defaults.
-func ParamsOf(ctx context.Context) lexicons.Params {
-	if c := callOf(ctx); c != nil {
-		return c.params
-	}
-	return nil
-}
-
 // SetDID puts the account that calls into the request's log line.
 func SetDID(ctx context.Context, did string) {
 	if c := callOf(ctx); c != nil {
 		c.did = did
-	}
-}
-
-// Note adds a key and its value to the request's log line.
-func Note(ctx context.Context, key string, value any) {
-	if c := callOf(ctx); c != nil {
-		c.notes = append(c.notes, key, value)
 	}
 }
 

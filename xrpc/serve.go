@@ -75,9 +75,6 @@ func (m *Mux) logRequest(c *call) {
 	if c.err != nil {
 		attrs = append(attrs, slog.String("error", c.errName), slog.String("cause", clip(c.err.Error())))
 	}
-	for i := 0; i+1 < len(c.notes); i += 2 {
-		attrs = append(attrs, slog.Any(c.notes[i].(string), c.notes[i+1]))
-	}
 	m.log.LogAttrs(c, level, "request", attrs...)
 }
 

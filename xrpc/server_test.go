@@ -208,7 +208,7 @@ func TestWebsockets(t *testing.T) {
 		if err != nil {
 			return nil // Accept has answered
 		}
-		if err := conn.Write(r.Context(), websocket.MessageText, []byte("cursor "+ParamsOf(r.Context()).Get("cursor"))); err != nil {
+		if err := conn.Write(r.Context(), websocket.MessageText, []byte("cursor "+r.URL.Query().Get("cursor"))); err != nil {
 			return err
 		}
 		return conn.Close(websocket.StatusNormalClosure, "")

@@ -45,6 +45,7 @@ type Error struct {
 	Message string // what the directory said
 }
 
+// Error implements error.
 func (e *Error) Error() string {
 	return fmt.Sprintf("PLC directory: status %d: %s", e.Status, e.Message)
 }

@@ -83,6 +83,7 @@ type Refused struct {
 	Message string
 }
 
+// Error implements error.
 func (r *Refused) Error() string { return r.Message }
 
 // Unwrap returns the kind.

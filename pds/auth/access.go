@@ -51,8 +51,14 @@ func (v *Verifier) With(right Right, allow ...Allow) Access {
 			}
 		}
 		p.again = func(ctx context.Context) (*store.Account, error) { return v.still(ctx, &p, allow) }
-		return NewContext(ctx, p), nil
+		return v.letIn(ctx, p), nil
 	}
+}
+
+// letIn returns a context that carries who was let in.
+func (v *Verifier) letIn(ctx context.Context, p Principal) context.Context {
+	v.opts.LetIn(ctx, p)
+	return NewContext(ctx, p)
 }
 
 // still is the part of an access function that may come out differently a while later.
@@ -105,7 +111,7 @@ func (v *Verifier) refresh(expiredOK bool) Access {
 		if err != nil {
 			return ctx, err
 		}
-		return NewContext(ctx, Principal{Kind: Refresh, DID: acct.DID, Scope: c.Scope, Account: acct, SessionID: c.ID}), nil
+		return v.letIn(ctx, Principal{Kind: Refresh, DID: acct.DID, Scope: c.Scope, Account: acct, SessionID: c.ID}), nil
 	}
 }
 
@@ -115,7 +121,7 @@ func (v *Verifier) Admin() Access {
 		if err := v.admin(r); err != nil {
 			return ctx, err
 		}
-		return NewContext(ctx, Principal{Kind: Admin}), nil
+		return v.letIn(ctx, Principal{Kind: Admin}), nil
 	}
 }
 
@@ -135,7 +141,7 @@ func (v *Verifier) Moderator(method syntax.NSID) Access {
 		if err != nil {
 			return ctx, err
 		}
-		return NewContext(ctx, p), nil
+		return v.letIn(ctx, p), nil
 	}
 }
 
@@ -168,7 +174,7 @@ func (v *Verifier) Service(method syntax.NSID, allow ...Allow) Access {
 		if err != nil {
 			return ctx, err
 		}
-		return NewContext(ctx, p), nil
+		return v.letIn(ctx, p), nil
 	}
 }
 
@@ -193,7 +199,7 @@ func (v *Verifier) StandardOrService(method syntax.NSID, allow ...Allow) Access 
 		if p.Account == nil {
 			return ctx, ErrAccountNotFound
 		}
-		return NewContext(ctx, p), nil
+		return v.letIn(ctx, p), nil
 	}
 }
 

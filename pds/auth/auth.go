@@ -46,7 +46,7 @@ type Accounts interface {
 	SessionLive(ctx context.Context, acct store.AccountID, id string) (bool, error)
 }
 
-// Options configure New. All but ModServiceDID, OAuth and what belongs to it, ClientIP and Now are needed.
+// Options configure New. All but ModServiceDID, OAuth and what belongs to it, ClientIP, LetIn and Now are needed.
 type Options struct {
 	Accounts Accounts
 	// ServiceDID is the server's own DID, the audience of all tokens.
@@ -67,6 +67,8 @@ type Options struct {
 	PublicURL string
 	// ClientIP tells where a request comes from; nil takes the address of the connection.
 	ClientIP func(*http.Request) string
+	// LetIn, unless nil, is told of everybody whose credentials were good, with the context of the request.
+	LetIn func(context.Context, Principal)
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 }
@@ -96,6 +98,9 @@ func New(opts Options) (*Verifier, error) {
 	}
 	if opts.ClientIP == nil {
 		opts.ClientIP = remoteHost
+	}
+	if opts.LetIn == nil {
+		opts.LetIn = func(context.Context, Principal) {}
 	}
 	secret := append([]byte(nil), opts.JWTSecret...)
 	for len(secret) < macKey {

@@ -9,6 +9,7 @@ type Error struct {
 	Err       error  // for the log; may be nil
 }
 
+// Error implements error.
 func (e *Error) Error() string {
 	if e.Err != nil {
 		return e.Name + ": " + e.Message + ": " + e.Err.Error()

@@ -35,6 +35,7 @@ type Error struct {
 	Header  http.Header // to be added to the answer
 }
 
+// Error implements error.
 func (e *Error) Error() string { return fmt.Sprintf("%s: %s", e.Name, e.Message) }
 
 // ServeHTTP is Subscribe for a plain mux: it writes refusals itself, as XRPC errors.

@@ -42,6 +42,7 @@ type HostError struct {
 	Vague   bool // no answer of XRPC's: a proxy in between may have given it
 }
 
+// Error implements error.
 func (e *HostError) Error() string {
 	return fmt.Sprintf("the %s host refuses %s: %s: %s (HTTP %d)", e.Side, e.Method, e.Name, e.Message, e.Status)
 }

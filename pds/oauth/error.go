@@ -34,6 +34,7 @@ type Error struct {
 	Redirect *Response
 }
 
+// Error implements error.
 func (e *Error) Error() string {
 	s := string(e.Code) + ": " + e.Description
 	if e.Err != nil {

@@ -19,7 +19,11 @@ type (
 // badProofs are wrong in one thing each, wherever a proof is asked for. Each has the app's key in its header and is signed by it unless it says otherwise.
 func badProofs(a *oauthtest.App) map[string]change {
 	other, jwk := oauthtest.NewKey(""), a.Key.JWK()
-	private := with(jwk, fields{"d": base64.RawURLEncoding.EncodeToString(a.Key.Private.D.Bytes())})
+	secret, err := a.Key.Private.Bytes()
+	if err != nil {
+		panic(err)
+	}
+	private := with(jwk, fields{"d": base64.RawURLEncoding.EncodeToString(secret)})
 	key, err := json.Marshal(jwk)
 	if err != nil {
 		panic(err)

@@ -19,8 +19,6 @@ type change struct {
 	did  syntax.DID
 	diff *repo.Diff
 
-	tolerant bool // of references to blobs that are not here
-
 	records, bytes int64     // by how much they grow
 	listed         string    // collection under which the account surely is
 	released       []cid.Cid // blobs that a record does not refer to any more

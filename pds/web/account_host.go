@@ -31,6 +31,7 @@ type Refused struct {
 	Err     error
 }
 
+// Error implements error.
 func (r *Refused) Error() string { return r.Message }
 
 // Unwrap returns the cause.

@@ -49,6 +49,7 @@ type StatusError struct {
 	Body   string
 }
 
+// Error implements error.
 func (e *StatusError) Error() string { return fmt.Sprintf("%s: %d %s", e.Method, e.Status, e.Body) }
 
 // Post calls a procedure with a JSON input.
