@@ -70,7 +70,7 @@ func (w *plcWatcher) next() (syntax.DID, bool) {
 	return "", false
 }
 
-// nextDue takes the account whose turn it is; list, which reads all accounts, is asked for many at a time.
+// nextDue takes the account whose turn it is; list is asked for many at a time.
 func (w *plcWatcher) nextDue(list func() ([]store.AccountID, error)) (id store.AccountID, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

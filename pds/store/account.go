@@ -187,6 +187,9 @@ func (tx *Tx) CreateAccount(ctx context.Context, a Account) (AccountID, error) {
 		return 0, fmt.Errorf("create account %s: %w", a.DID, taken(err))
 	}
 	id, err := res.LastInsertId()
+	if err == nil && a.DID.Method() == "plc" {
+		_, err = tx.exec(ctx, `INSERT INTO plc_watch (account, due_at) VALUES (?, 0)`, id)
+	}
 	return AccountID(id), err
 }
 

@@ -62,9 +62,8 @@ func (tx *Tx) SetPLCHead(ctx context.Context, id AccountID, head string, due tim
 
 // DuePLCLooks lists accounts with a did:plc whose log is to be looked at now, the longest waiting first.
 func (s *Store) DuePLCLooks(ctx context.Context, now time.Time, limit int) ([]AccountID, error) {
-	rows, err := s.read.query(ctx, `SELECT a.id FROM account a LEFT JOIN plc_watch w ON w.account = a.id
-		WHERE a.did LIKE 'did:plc:%' AND a.deleted_at IS NULL AND (w.due_at IS NULL OR w.due_at <= ?)
-		ORDER BY w.due_at LIMIT ?`, micros(now), limit)
+	rows, err := s.read.query(ctx, `SELECT a.id FROM plc_watch w JOIN account a ON a.id = w.account
+		WHERE w.due_at <= ? AND a.deleted_at IS NULL ORDER BY w.due_at LIMIT ?`, micros(now), limit)
 	return collect(rows, err, scanOne[AccountID])
 }
 
