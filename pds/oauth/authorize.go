@@ -24,6 +24,9 @@ func (s *Service) Open(ctx context.Context, clientID, requestURI, device string)
 		return nil, err
 	}
 	c, err := s.clients.get(ctx, clientID)
+	if errors.Is(err, &Error{Code: InvalidClientMeta}) { // what it says is for the app's makers: a page does not quote strangers
+		return nil, refuse(InvalidClientMeta, "The document at the app's client_id cannot be had, or is not right any more").because(err)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -97,16 +100,17 @@ func (s *Service) pending(row store.OAuthRequest, clientID, device string) (*par
 	return &p, nil
 }
 
-// MaySkipConsent tells whether the app may be let in without a question, and with which scopes: the operator trusts it, or it proves who it is with a key
-// of its own and the person has granted all of this before. The person must be signed in; prompts other than PromptConsent are the page's business.
+// MaySkipConsent tells whether the app may be let in without a question, and with which scopes: the operator trusts it and the answer goes to its web site, or it proves who it is
+// with a key of its own and the person has granted all of this before. The person must be signed in; prompts other than PromptConsent are the page's business.
 func (s *Service) MaySkipConsent(ctx context.Context, r *Request, acct store.AccountID) (scopes []string, ok bool, err error) {
 	for _, p := range r.Permissions {
 		scopes = append(scopes, p.Scope)
 	}
-	if r.Prompt == PromptConsent || !r.Client.Trusted && !r.Client.Confidential {
+	trusted := r.Client.Trusted && strings.HasPrefix(r.RedirectURI, "https:") // any program here can be at the other end of others (RFC 8252, 8.6)
+	if r.Prompt == PromptConsent || !trusted && !r.Client.Confidential {
 		return scopes, false, nil
 	}
-	if r.Client.Trusted {
+	if trusted {
 		return scopes, true, nil
 	}
 	before, err := s.Consented(ctx, acct, r.ClientID)
@@ -143,6 +147,9 @@ func (s *Service) Grant(ctx context.Context, r *Request, acct *store.Account, de
 		}
 		if refusal := mayGrant(r, now); refusal != nil {
 			return refusal, nil
+		}
+		if !same(now.PasswordHash, acct.PasswordHash) { // all sign-ins of before have ended
+			return refuse(AccessDenied, "The account's password has changed. Sign in again."), nil
 		}
 		client := r.Client
 		p.Granted, p.Expanded, p.Client = granted, expanded.scopes, &client

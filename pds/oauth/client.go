@@ -1,6 +1,7 @@
 package oauth
 
 import (
+	"crypto/rsa"
 	"encoding/json"
 	"fmt"
 	"net/netip"
@@ -9,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/go-jose/go-jose/v4"
+	strict "github.com/go-jose/go-jose/v4/json" // no member twice, and none in other letters
 
 	"perch/pds/oauth/dpop"
 	"perch/pds/oauth/scope"
@@ -19,6 +21,8 @@ const (
 	maxRedirects = 100  // declared by one client
 	maxKeys      = 50   // of one client
 	maxClientKey = 16 << 10
+	minRSA       = 2048 // bits
+	maxRSA       = 8192
 
 	methodNone       = "none"
 	methodPrivateKey = "private_key_jwt"
@@ -94,6 +98,8 @@ func parseClientID(id string) (*url.URL, error) {
 		return nil, fmt.Errorf("client_id must name a public host")
 	case u.Path == "" || u.Path == "/" || strings.HasSuffix(u.Path, "/"):
 		return nil, fmt.Errorf("client_id must have the path of a document")
+	case strings.HasPrefix(strings.ToLower(u.Path), "/xrpc/"): // what people upload to their server stands there, in its name
+		return nil, fmt.Errorf("client_id must not be a method of a personal data server")
 	case slices.ContainsFunc(strings.Split(u.Path, "/"), func(s string) bool { return s == "." || s == ".." }):
 		return nil, fmt.Errorf("client_id must not have dots as parts of its path")
 	}
@@ -154,7 +160,7 @@ func documentClient(id string, body []byte) (*client, error) {
 		return nil, err
 	}
 	m := metadata{ApplicationType: "web", GrantTypes: []string{"authorization_code"}, ResponseTypes: []string{"code"}}
-	if err := json.Unmarshal(body, &m); err != nil {
+	if err := strict.Unmarshal(body, &m); err != nil {
 		return nil, fmt.Errorf("the document is not the JSON of client metadata: %w", err)
 	}
 	if m.ClientID != id {
@@ -289,7 +295,7 @@ func (c *client) setKeys(body []byte) error {
 			return err
 		}
 		var k jose.JSONWebKey
-		if k.UnmarshalJSON(full) != nil || !k.Valid() || !k.IsPublic() || k.KeyID == "" || k.Use != "" && k.Use != "sig" {
+		if k.UnmarshalJSON(full) != nil || !k.Valid() || !k.IsPublic() || k.KeyID == "" || k.Use != "" && k.Use != "sig" || !isSound(k.Key) {
 			continue
 		}
 		keys = append(keys, k)
@@ -299,4 +305,10 @@ func (c *client) setKeys(body []byte) error {
 	}
 	c.keys = keys
 	return nil
+}
+
+// isSound tells whether an RSA key is neither so small that others can sign with it, nor so large that it takes long to verify.
+func isSound(key any) bool {
+	k, ok := key.(*rsa.PublicKey)
+	return !ok || k.N.BitLen() >= minRSA && k.N.BitLen() <= maxRSA
 }

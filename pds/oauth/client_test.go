@@ -1,6 +1,9 @@
 package oauth_test
 
 import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
@@ -37,6 +40,10 @@ func TestBadClients(t *testing.T) {
 		"redirect with a user":              with(publicDoc(), uris("https://u@app.example.com/callback")),
 		"redirect relative":                 with(publicDoc(), uris("/callback")),
 		"redirect javascript":               with(publicDoc(), uris("javascript:alert(1)")),
+		"redirect with a list in its host":  with(publicDoc(), uris("https://a.example.com,b/callback")),
+		"redirect with a policy in it":      with(publicDoc(), uris("https://a.example.com;script-src/callback")),
+		"redirect to any host":              with(publicDoc(), uris("https://*/callback")),
+		"redirect with wide letters":        with(publicDoc(), uris("https://bücher.example.com/callback")),
 		"redirect data":                     with(publicDoc(), uris("data:text/html,x")),
 		"redirect scheme of a web client":   with(publicDoc(), uris("com.example.app:/callback")),
 		"redirect endless":                  with(publicDoc(), uris(redirect+strings.Repeat("x", 3000))),
@@ -88,6 +95,8 @@ func TestBadClients(t *testing.T) {
 		"jwks and jwks_uri":                 proven(fields{"jwks_uri": clientHost + "/jwks.json"}),
 		"jwks_uri http":                     proven(fields{"jwks": nil, "jwks_uri": "http://app.example.com/jwks.json"}),
 		"jwks_uri of nothing":               proven(fields{"jwks": nil, "jwks_uri": clientHost + "/none.json"}),
+		"RSA key that is too small":         proven(fields{"jwks": keys(rsaKey(1024))}),
+		"RSA key that is too large":         proven(fields{"jwks": keys(rsaKey(16384))}),
 		"auth alg none":                     proven(fields{"token_endpoint_auth_signing_alg": "none"}),
 		"auth alg HS256":                    proven(fields{"token_endpoint_auth_signing_alg": "HS256"}),
 		"no auth alg":                       proven(fields{"token_endpoint_auth_signing_alg": nil}),
@@ -101,6 +110,60 @@ func TestBadClients(t *testing.T) {
 			w.serve(strings.TrimPrefix(a.ClientID, clientHost), doc)
 			pushFails(t, a)
 		})
+	}
+}
+
+// rsaKey is a public key of the size in bits, whose private one nobody has.
+func rsaKey(bits int) fields {
+	n := bytes.Repeat([]byte{0xff}, bits/8)
+	return fields{"kty": "RSA", "n": base64.RawURLEncoding.EncodeToString(n), "e": "AQAB", "kid": "key-1"}
+}
+
+// TestFormPostNeedsAWebSite: the page that sends the form cannot send it to an installed program.
+func TestFormPostNeedsAWebSite(t *testing.T) {
+	w := newWorld(t)
+	a := w.app()
+	a.Redirect = "com.example.app:/callback"
+	w.serve("/oauth-client-metadata.json", with(publicDoc(), fields{"application_type": "native", "redirect_uris": []string{a.Redirect}}))
+	a.Push(change{Form: fields{"response_mode": "form_post"}}).Fails(400, "invalid_request")
+	a.Push(change{Form: fields{"response_mode": "fragment"}}).OK()
+}
+
+// TestUploadsAreNoClients: on any server of the protocol anybody may upload a document that its host does not answer for.
+func TestUploadsAreNoClients(t *testing.T) {
+	w := newWorld(t)
+	for _, id := range []string{"/xrpc/com.atproto.sync.getBlob?did=did:web:a&cid=b", "/%78rpc/com.atproto.sync.getBlob?cid=b", "/XRPC/x"} {
+		a := w.app()
+		a.ClientID = clientHost + id
+		doc := with(publicDoc(), fields{"client_id": a.ClientID})
+		w.serve("/xrpc/com.atproto.sync.getBlob", doc)
+		w.serve("/XRPC/x", doc)
+		pushFails(t, a)
+	}
+	if w.fetched.Load() != 0 {
+		t.Error("they were asked for")
+	}
+}
+
+// TestMembersTwice: a document that two readers may understand in two ways is none.
+func TestMembersTwice(t *testing.T) {
+	w := newWorld(t)
+	a := w.app()
+	body, err := json.Marshal(publicDoc())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, doc := range map[string]string{
+		"twice": strings.Replace(string(body), "{", `{"scope":"atproto",`, 1), "in other letters": strings.Replace(string(body), `"redirect_uris"`, `"REDIRECT_URIS"`, 1),
+	} {
+		w.docs["/oauth-client-metadata.json"] = func(rw http.ResponseWriter, _ *http.Request) {
+			rw.Header().Set("Content-Type", "application/json")
+			_, _ = rw.Write([]byte(doc))
+		}
+		if r := a.Push(change{}); r.Status != 400 || r.JSON["error"] != "invalid_client_metadata" {
+			t.Errorf("%s: %d %s", what, r.Status, r.Body)
+		}
+		w.pass(time.Minute)
 	}
 }
 

@@ -154,6 +154,9 @@ func checkTarget(c *client, p *params, _ func(string) string) *Error {
 	if !c.allowsRedirect(p.RedirectURI) {
 		return refuse(InvalidRequest, "redirect_uri is none of those that the client has declared")
 	}
+	if p.Mode == FormPost && !isWeb(p.RedirectURI) {
+		return refuse(InvalidRequest, "response_mode form_post needs a redirect_uri with http or https")
+	}
 	return nil
 }
 

@@ -3,11 +3,15 @@ package oauth
 import (
 	"net/netip"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 
 	"perch/identity"
 )
+
+// hostPattern is what a host and port may be made of. URLs know more, and page headers, into which it goes, read some of that in other ways.
+var hostPattern = regexp.MustCompile(`^([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?$`)
 
 // checkRedirectURI tells what is wrong with a redirect URI that a client declares, "" when nothing is.
 func checkRedirectURI(raw string, clientID *url.URL, native bool) string {
@@ -28,8 +32,8 @@ func checkRedirectURI(raw string, clientID *url.URL, native bool) string {
 			return "must use https; http is for programs that listen on 127.0.0.1 or [::1]"
 		}
 	case "https":
-		if u.Host == "" || isLoopbackIP(u.Hostname()) {
-			return "must name a host"
+		if !hostPattern.MatchString(u.Host) || isLoopbackIP(u.Hostname()) {
+			return "must name a host, in ASCII"
 		}
 		if native && clientID != nil && !sameOrigin(u, clientID) {
 			return "must have the origin of the client_id, because the client is an installed program"
@@ -71,6 +75,11 @@ func (c *client) allowsRedirect(uri string) bool {
 		return err == nil && d.Scheme == "http" && (d.Port() == "" || c.localhost) && d.Hostname() == u.Hostname() &&
 			d.EscapedPath() == u.EscapedPath() && d.RawQuery == u.RawQuery
 	})
+}
+
+// isWeb tells whether browsers know the way to a redirect URI themselves.
+func isWeb(uri string) bool {
+	return strings.HasPrefix(uri, "https:") || strings.HasPrefix(uri, "http:")
 }
 
 func sameOrigin(a, b *url.URL) bool {

@@ -56,7 +56,7 @@ func (s *Service) token(c call) (any, error) {
 	if !who.client.refreshes() {
 		return nil, refuse(UnauthorizedClient, "The client's metadata do not declare the grant type refresh_token")
 	}
-	return s.refresh(c.r.Context(), who, c.form.Get("refresh_token"))
+	return s.refresh(c.r.Context(), who, c.form.Get("refresh_token"), c.form.Get("scope"))
 }
 
 func invalidGrant(description string) *Error { return refuse(InvalidGrant, description) }
@@ -200,8 +200,8 @@ func (s *Service) tokens(c *client, ses *store.OAuthSession, acct *store.Account
 
 // refresh trades a refresh token for the next tokens. A token that was used before ends the session, whoever brings it; except that within RefreshGrace the
 // holder of the same DPoP key gets the same answer again, while nobody has gone on from that. A token with another key is refused, and nothing else: it
-// is of no use to who has it, and ending the session would let him sign somebody out.
-func (s *Service) refresh(ctx context.Context, who caller, refreshToken string) (any, error) {
+// is of no use to who has it, and ending the session would let him sign somebody out. The scopes that it asks for may be some of those that were granted; the answer says which there are.
+func (s *Service) refresh(ctx context.Context, who caller, refreshToken, scopes string) (any, error) {
 	t, ok := parseToken(refreshPrefix, refreshToken)
 	if !ok {
 		return nil, invalidGrant("The refresh token is not valid")
@@ -215,6 +215,9 @@ func (s *Service) refresh(ctx context.Context, who caller, refreshToken string) 
 	}
 	if ses.ClientID != who.client.id {
 		return nil, invalidGrant("The refresh token was made for another client")
+	}
+	if err := checkRefreshScope(scopes, ses); err != nil {
+		return nil, err
 	}
 	expanded, err := s.expand(ctx, splitScopes(ses.Granted), false) // before the transaction: it may take time
 	if errors.Is(err, errExpanded) && ses.Scope != "" {             // a set has grown beyond measure: what it gave goes on
@@ -255,6 +258,19 @@ func (s *Service) refresh(ctx context.Context, who caller, refreshToken string) 
 		return nil, err
 	}
 	return s.tokens(who.client, &next, acct), nil
+}
+
+// checkRefreshScope refuses a refresh that asks for more than was granted.
+func checkRefreshScope(text string, ses *store.OAuthSession) error {
+	asked, err := scope.Split(text)
+	if err != nil {
+		return refuse(InvalidScope, err.Error())
+	}
+	had := append(splitScopes(ses.Granted), splitScopes(ses.Scope)...)
+	if len(scope.Subset(asked, had)) != len(asked) {
+		return refuse(InvalidScope, "The refresh asks for more than was granted")
+	}
+	return nil
 }
 
 type verdict int

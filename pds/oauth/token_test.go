@@ -136,7 +136,7 @@ func TestBadRefreshes(t *testing.T) {
 	forged[len(forged)-3] ^= 1
 	for name, token := range map[string]string{
 		"none": "", "nonsense": "x", "the access token": a.Access, "a forged one": string(forged), "cut": a.Refresh[:len(a.Refresh)-4],
-		"longer": a.Refresh + "AAAA", "access as refresh": "ref-" + strings.TrimPrefix(a.Access, "acc-"), "another session's": b.Refresh,
+		"longer": a.Refresh + "AAAA", "of line ends": "ref-" + strings.Repeat("\n", 74), "half line ends": a.Refresh[:40] + strings.Repeat("\r\n", 19), "access as refresh": "ref-" + strings.TrimPrefix(a.Access, "acc-"), "another session's": b.Refresh,
 	} {
 		r := a.Post("/oauth/token", fields{"grant_type": "refresh_token", "client_id": a.ClientID, "refresh_token": token}, change{})
 		if r.Status != 400 || r.JSON["error"] != "invalid_grant" {
@@ -146,6 +146,9 @@ func TestBadRefreshes(t *testing.T) {
 	other := *a
 	other.ClientID = "http://localhost"
 	other.Renew(change{}).Fails(400, "invalid_grant")
+	a.Renew(change{Form: fields{"scope": "atproto repo:app.bsky.feed.post"}}).Fails(400, "invalid_scope") // more than was granted
+	a.Renew(change{Form: fields{"scope": "atproto  x"}}).Fails(400, "invalid_scope")
+	a.Renew(change{Form: fields{"scope": "atproto"}}).OK()
 	a.Renew(change{}).OK()
 	b.Renew(change{}).OK()
 }
@@ -284,6 +287,51 @@ func TestOpenAndDecide(t *testing.T) {
 	if _, err := w.svc.Open(ctx, clientID, r.URI, device); !errors.As(err, &e) || e.Redirect == nil {
 		t.Errorf("a request that has expired before the person's eyes: %v", err)
 	}
+}
+
+// TestGrantByWhoWasSignedOut: the page was shown before the password changed.
+func TestGrantByWhoWasSignedOut(t *testing.T) {
+	w := newWorld(t)
+	a := w.app()
+	r := w.open(a, a.Push(change{}))
+	if err := w.accounts.SetPassword(t.Context(), w.acct.ID, "another password", false); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.svc.Grant(t.Context(), r, w.acct, device, []string{"atproto"}); !errors.Is(err, &oauth.Error{Code: oauth.AccessDenied}) {
+		t.Errorf("with the session of before: %v", err)
+	}
+}
+
+// TestTrustedProgramsAreAskedAbout: any program on the same machine can take the answer for one that is installed there.
+func TestTrustedProgramsAreAskedAbout(t *testing.T) {
+	w := newWorld(t)
+	for redirect, silent := range map[string]bool{
+		clientHost + "/callback": true, "http://127.0.0.1/callback": false, "http://[::1]:8080/callback": false, "com.example.app:/callback": false,
+	} {
+		a := w.app()
+		a.ClientID, a.Redirect = clientHost+"/trusted.json", redirect
+		w.serve("/trusted.json", with(publicDoc(), fields{"client_id": a.ClientID, "application_type": "native", "redirect_uris": []string{
+			clientHost + "/callback", "http://127.0.0.1/callback", "http://[::1]/callback", "com.example.app:/callback"}}))
+		w.signIn(a)
+		r := w.open(a, a.Push(change{}))
+		if _, ok, err := w.svc.MaySkipConsent(t.Context(), r, w.acct.ID); err != nil || ok != silent || !r.Client.Trusted {
+			t.Errorf("%s: %v, %v", redirect, ok, err)
+		}
+	}
+}
+
+// TestPagesDoNotQuoteApps: what an app's host says goes to the app's makers, not to people.
+func TestPagesDoNotQuoteApps(t *testing.T) {
+	w := newWorld(t)
+	a := w.app()
+	r := w.open(a, a.Push(change{}))
+	w.serve("/oauth-client-metadata.json", with(publicDoc(), fields{"redirect_uris": []string{"Your account is locked, call 555"}}))
+	w.pass(11 * time.Minute)
+	var e *oauth.Error
+	if _, err := w.svc.Open(t.Context(), clientID, r.URI, device); !errors.As(err, &e) || e.Code != oauth.InvalidClientMeta || strings.Contains(e.Description, "locked") {
+		t.Errorf("%v", err)
+	}
+	a.Push(change{}).Fails(400, "invalid_client_metadata")
 }
 
 func TestConsentIsRemembered(t *testing.T) {

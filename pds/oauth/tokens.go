@@ -37,11 +37,11 @@ type token struct {
 // parseToken reads an access or refresh token. It is false for anything else.
 func parseToken(prefix, s string) (token, bool) {
 	body, ok := strings.CutPrefix(s, prefix)
-	if !ok || base64.RawURLEncoding.DecodedLen(len(body)) != tokenBytes {
+	if !ok || len(body) != base64.RawURLEncoding.EncodedLen(tokenBytes) {
 		return token{}, false
 	}
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(body)
-	if err != nil {
+	if err != nil || len(raw) != tokenBytes { // line ends in it count for nothing
 		return token{}, false
 	}
 	return token{

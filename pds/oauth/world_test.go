@@ -245,7 +245,11 @@ func (w *world) open(a *oauthtest.App, pushed oauthtest.Answer) *oauth.Request {
 func (w *world) code(a *oauthtest.App, c oauthtest.Change) string {
 	w.t.Helper()
 	r := w.open(a, a.Push(c))
-	resp, err := w.svc.Grant(w.t.Context(), r, w.acct, device, strings.Fields(a.Scope))
+	acct, err := w.st.AccountByID(w.t.Context(), w.acct.ID)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	resp, err := w.svc.Grant(w.t.Context(), r, acct, device, strings.Fields(a.Scope))
 	if err != nil {
 		w.t.Fatal(err)
 	}
