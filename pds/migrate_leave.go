@@ -155,10 +155,12 @@ func (h migrationHere) Release(ctx context.Context, id store.AccountID) error {
 		return err
 	}
 	named, err := h.Named(ctx, id)
-	if err != nil {
-		return err
-	}
-	if !named {
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case err != nil: // then it is as it was before the hold
+		h.log.WarnContext(ctx, "look at the DID of an account that stays", "did", acct.DID, "err", err)
+	case !named:
 		return migrate.ErrChanged
 	}
 	if err := h.activate(ctx, id); err != nil {

@@ -94,7 +94,7 @@ func (m *moving) open() {
 	m.job.port = m.job.srv.cfg.Port
 	o := m.job.srv.migrationOptions()
 	o.Retry, o.StepRetry = migrate.Backoff{Min: time.Millisecond, Max: 5 * time.Millisecond}, migrate.Backoff{Min: time.Millisecond, Max: 20 * time.Millisecond}
-	o.Watch = m.watch
+	o.Watch, o.Late = m.watch, 20*time.Millisecond
 	m.job.srv.migrations = migrate.New(o)
 	m.halt = sync.OnceFunc(m.job.background(m.t))
 }

@@ -224,7 +224,7 @@ func migrateError(err error) error {
 	for is, name := range map[error]string{
 		migrate.ErrHere: "LivesHere", migrate.ErrHandle: "HandleNeeded", migrate.ErrChanged: "DIDChanged", migrate.ErrBusy: "OldHostBusy", migrate.ErrState: "OtherState",
 		oauthclient.ErrNone: "OAuthNotOffered", oauthclient.ErrRefused: "OAuthRefused", oauthclient.ErrAnswer: "OAuthRefused", migrate.ErrEmail: "EmailNeeded",
-		migrate.ErrOperation: "InvalidOperation", migrate.ErrKey: "InvalidRotationKey", migrate.ErrHost: "InvalidHost",
+		migrate.ErrOperation: "InvalidOperation", migrate.ErrKey: "InvalidRotationKey", migrate.ErrHost: "InvalidHost", migrate.ErrUnsure: "DirectorySilent",
 	} {
 		if errors.Is(err, is) {
 			return &xrpc.Error{Status: 400, Name: name, Message: err.Error(), Err: err}

@@ -94,10 +94,13 @@ func (m *Manager) Again(ctx context.Context, did syntax.DID) (*Status, error) {
 
 // Abandon gives a move up. Of one to here, account and data here are deleted, unless the account was here before, and the session at the old host is ended. Of one to
 // another server, the account here is as it was, and the one there is deleted if the new host lets it. The error is ErrChanged when the DID may have been changed,
-// by the move or by its owner, who can do all steps with the standard calls too.
+// by the move or by its owner, who can do all steps with the standard calls too, and ErrUnsure when that cannot be found out.
 func (m *Manager) Abandon(ctx context.Context, did syntax.DID) (*Status, error) {
 	changed := false
 	st, err := m.command(ctx, did, func(ctx context.Context, mv *move) error {
+		if mv.Out && mv.State == StateSubmit {
+			return m.takeBack(ctx, mv)
+		}
 		if mv.State.Changed() {
 			return ErrChanged
 		}

@@ -40,6 +40,7 @@
 // Nothing that this server has acknowledged is lost: from signed on the account takes no record, no preferences and no import, and cannot be activated but by
 // giving the move up.
 //
-// Until submit the move can be given up: what was made at the new host goes, the session at the other one is ended, and nothing has changed for anybody. From submit on it only goes forward.
+// Until submit the move can be given up: what was made at the new host goes, the session at the other one is ended, and nothing has changed for anybody. From submit on it only goes forward;
+// but a move to another server whose operation was sent in vain ends, too, once the directory has said twice, a minute apart, that it has not taken it.
 // Passwords, codes and rotation keys are used in the request that brings them and never stored. The tokens of the other host are sealed, and forgotten at the end.
 package migrate

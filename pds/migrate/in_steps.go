@@ -170,16 +170,11 @@ func (m *Manager) submit(ctx context.Context, mv *move, _ *host, _ *runner) erro
 	if !errors.Is(err, plc.ErrInvalidOperation) && !errors.Is(err, plc.ErrMisordered) {
 		return err
 	}
-	last, lastErr := m.opts.Here.LastOperation(ctx, mv.DID)
-	if lastErr != nil {
-		return errors.Join(err, lastErr)
+	taken, takenErr := m.taken(ctx, mv)
+	if takenErr != nil {
+		return errors.Join(err, takenErr)
 	}
-	ours, oursErr := mv.Operation.CID()
-	now, nowErr := last.CID()
-	if oursErr != nil || nowErr != nil {
-		return errors.Join(err, oursErr, nowErr)
-	}
-	if ours == now {
+	if taken {
 		mv.State, mv.Operation = StateMoved, nil
 		return nil
 	}

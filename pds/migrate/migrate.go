@@ -146,6 +146,8 @@ type Options struct {
 	// Retry is the wait between the attempts of one request, StepRetry between those of a step; zero: from a second to half a minute, and from five seconds to
 	// five minutes.
 	Retry, StepRetry Backoff
+	// Late is how long after a request was given up the PLC directory may still act on it; zero: a minute.
+	Late time.Duration
 	// Parallel is how many moves from one host go on at a time; zero: 4.
 	Parallel int
 	// Watch, unless nil, is told of every step when it begins and when it ends ("begin", "end"), before its outcome is stored. ctx ends when the step is interrupted.
@@ -185,6 +187,9 @@ func New(o Options) *Manager {
 	}
 	if o.StepRetry == (Backoff{}) {
 		o.StepRetry = Backoff{5 * time.Second, 5 * time.Minute}
+	}
+	if o.Late == 0 {
+		o.Late = lateTime
 	}
 	if o.Parallel == 0 {
 		o.Parallel = 4

@@ -116,10 +116,20 @@ func (m *Manager) lastLookThere(ctx context.Context, mv *move, h *host, _ *runne
 	if ok, err := m.completeThere(ctx, mv, h); !ok || err != nil {
 		return err
 	}
-	mv.State = StateSubmit
 	if mv.Operation == nil {
 		mv.State = StateDocument
+		return nil
 	}
+	// As long as the directory does not answer, the operation is not sent, and the move can be given up without a doubt.
+	last, err := m.opts.Here.LastOperation(ctx, mv.DID)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errDirectory, err)
+	}
+	if c, err := last.CID(); err != nil || c.String() != mv.Operation.Prev {
+		m.signAgain(mv, errors.Join(errors.New("it does not follow the DID's last one"), err))
+		return nil
+	}
+	mv.State = StateSubmit
 	return nil
 }
 
@@ -190,6 +200,9 @@ func (m *Manager) farewell(ctx context.Context, mv *move, _ *host, _ *runner) er
 
 // abandonThere takes back all that was done: the account here is active again, the one there is deleted if the new host lets it.
 func (m *Manager) abandonThere(ctx context.Context, mv *move, h *host, _ *runner) error {
+	if moved, err := m.settleSent(ctx, mv); moved || err != nil {
+		return err
+	}
 	if err := m.release(ctx, mv); err != nil {
 		return err
 	}

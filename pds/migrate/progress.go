@@ -19,6 +19,9 @@ const (
 	TroubleLarge     = "large"     // the repository is larger than this server takes
 )
 
+// errDirectory says that it is the PLC directory which does not answer.
+var errDirectory = errors.New("the PLC directory")
+
 func trouble(state State, err error) string {
 	var refused *HostError
 	switch {
@@ -32,7 +35,7 @@ func trouble(state State, err error) string {
 		return TroubleBusy
 	case errors.As(err, &refused) && refused.final():
 		return TroubleRefused
-	case state == StateSubmit, errors.Is(err, plc.ErrInvalidOperation), errors.Is(err, plc.ErrMisordered):
+	case state == StateSubmit, errors.Is(err, errDirectory), errors.Is(err, ErrUnsure), errors.Is(err, plc.ErrInvalidOperation), errors.Is(err, plc.ErrMisordered):
 		return TroubleDirectory
 	}
 	return TroubleSilent

@@ -86,6 +86,11 @@ type Status struct {
 	Notes      []string       `json:"notes,omitempty"`
 }
 
+// MayEnd tells whether the move can be given up, or that can be tried.
+func (st *Status) MayEnd() bool {
+	return st.State != StateAbandoning && !st.State.Ended() && (!st.Changed || st.Out && st.State == StateSubmit)
+}
+
 // Status tells how an account's move stands, or store.ErrNotFound.
 func (m *Manager) Status(ctx context.Context, did syntax.DID) (*Status, error) {
 	mv, err := m.load(ctx, did)

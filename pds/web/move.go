@@ -356,6 +356,7 @@ var moveRefusals = []struct {
 	{migrate.ErrFull, "", "move-full"},
 	{migrate.ErrBusy, "", "move-busy"},
 	{migrate.ErrChanged, "", "move-changed"},
+	{migrate.ErrUnsure, "", "move-unsure"},
 	{migrate.ErrState, "", "move-state"},
 	{migrate.ErrEmail, "email", "move-email"},
 	{migrate.ErrHost, "", "move-host"},

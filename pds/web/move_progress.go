@@ -289,7 +289,7 @@ func (s *Site) showAbandon(of moves) handler {
 		if err != nil {
 			return err
 		}
-		if st == nil || st.Changed || st.State.Ended() {
+		if st == nil || !st.MayEnd() {
 			return r.redirect(of.path + "/progress")
 		}
 		return r.renderForm("move-abandon", r.form(), r.progress(st))
