@@ -122,7 +122,9 @@ func TestMigrateOutGivenUpWhileTheDirectoryIsSilent(t *testing.T) {
 // A directory that does not take the operation: the move can be given up, when it says so.
 func TestMigrateOutGivenUpAfterItWasSent(t *testing.T) {
 	m, d := leavingBy(t, migrate.StateSubmit, false, "refuse")
-	m.until("the failure", func(st *Migration) bool { return st.State == migrate.StateSubmit && st.Trouble == migrate.TroubleDirectory })
+	m.until("the failure", func(st *Migration) bool {
+		return st.State == migrate.StateSubmit && st.Trouble == migrate.TroubleDirectory
+	})
 	d.set(true, "refuse")
 	if _, err := m.ask(MigrateRequest{Action: MigrateAbandon}); err == nil || !strings.HasPrefix(err.Error(), "DirectorySilent:") {
 		t.Errorf("while nobody can know: %v", err)

@@ -18,6 +18,7 @@ import (
 	"perch/identity/plc"
 	"perch/pds/migrate"
 	"perch/pds/store"
+	"perch/pds/web"
 	"perch/repo"
 )
 
@@ -173,7 +174,7 @@ func TestMigrateStrangersComeBack(t *testing.T) {
 	reached()
 	hasty := &http.Client{Timeout: 10 * time.Second}
 	for _, did := range []string{m.old.did, "did:plc:aaaaaaaaaaaaaaaaaaaaaaaa"} {
-		resp, err := hasty.Get(m.to.url + migrateCallbackPath + "?" + url.Values{"state": {"x." + did}, "code": {"y"}}.Encode())
+		resp, err := hasty.Get(m.to.url + web.MoveCallbackPath + "?" + url.Values{"state": {"x." + did}, "code": {"y"}}.Encode())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -27,6 +27,19 @@ func (m *moving) signInByBrowser() {
 	if err != nil || !strings.HasPrefix(out.URL, m.old.srv.cfg.PublicURL()+"/oauth/authorize?") {
 		m.t.Fatalf("sent to %s: %v", out.URL, err)
 	}
+	resp, err := http.Get(m.agreeAt(to))
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		m.t.Fatalf("back from the old host: %s", resp.Status)
+	}
+}
+
+// agreeAt signs the account's owner in at the old host, to which a browser was sent, and agrees to everything. It returns where the browser is sent back to.
+func (m *moving) agreeAt(to *url.URL) string {
+	m.t.Helper()
 	v := &appVisit{m.old.visitor(m.t), &oauthtest.App{ClientID: to.Query().Get("client_id"), Redirect: "http://127.0.0.1"}, to.Query().Get("request_uri")}
 	v.open(to.RequestURI()).shows(200, "/account/sign-in")
 	v.send("/account/sign-in", "identifier", "alice.test", "password", m.password, "next", v.address()).shows(200, "/oauth/authorize")
@@ -35,14 +48,7 @@ func (m *moving) signInByBrowser() {
 		scopes = append(scopes, html.UnescapeString(box[1]))
 	}
 	v.decide("allow", scopes...).sentBack()
-	resp, err := http.Get(v.page.header.Get("Location"))
-	if err != nil {
-		m.t.Fatal(err)
-	}
-	resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		m.t.Fatalf("back from the old host: %s", resp.Status)
-	}
+	return v.page.header.Get("Location")
 }
 
 // From one Perch to another without giving the password: the process ends while the owner signs in, and the owner signs in once more in the middle.

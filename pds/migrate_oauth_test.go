@@ -10,6 +10,7 @@ import (
 	"github.com/bluesky-social/indigo/atproto/syntax"
 
 	"perch/pds/oauthclient"
+	"perch/pds/web"
 )
 
 // A host without OAuth is left with nothing done, and can be left by password. With it, testdata/peers/move does it.
@@ -30,7 +31,7 @@ func TestMigrateByOAuthNeedsAHostThatHasIt(t *testing.T) {
 		t.Error("a move is left behind")
 	}
 	for _, state := range []string{"", "x", "x.y", "x." + m.old.did} {
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, m.to.url+migrateCallbackPath+"?"+url.Values{"state": {state}, "code": {"c"}, "iss": {"i"}}.Encode(), nil)
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, m.to.url+web.MoveCallbackPath+"?"+url.Values{"state": {state}, "code": {"c"}, "iss": {"i"}}.Encode(), nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -156,7 +156,6 @@ func (s *Server) pages() {
 	m.PageFunc(http.MethodGet, "/.well-known/did.json", s.didDocument, xrpc.WithCORS())
 	m.PageFunc(http.MethodGet, "/.well-known/atproto-did", s.atprotoDID, xrpc.WithCORS())
 	m.PageFunc(http.MethodGet, oauthclient.MetadataPath, s.clientMetadata, xrpc.WithCORS())
-	m.PageFunc(http.MethodGet, migrateCallbackPath, s.migrateCallback, xrpc.WithGlobalLimit())
 }
 
 // Points that a write costs of those that an account has, as in the reference.

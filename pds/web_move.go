@@ -3,7 +3,6 @@ package pds
 import (
 	"context"
 	"errors"
-	"net/http"
 	"net/url"
 	"strings"
 
@@ -11,7 +10,6 @@ import (
 
 	"perch/pds/account"
 	"perch/pds/migrate"
-	"perch/pds/oauthclient"
 	"perch/pds/store"
 	"perch/pds/web"
 )
@@ -60,6 +58,12 @@ func (h pageHost) MoveSendAway(ctx context.Context, name, invite string) (sealed
 // MoveCameBack implements web.MoveHost.
 func (h pageHost) MoveCameBack(ctx context.Context, sealed string, q url.Values) (*migrate.Entered, error) {
 	return h.s.migrations.CameBack(ctx, sealed, q)
+}
+
+// MoveReturned implements web.MoveHost.
+func (h pageHost) MoveReturned(ctx context.Context, q url.Values) error {
+	_, err := h.s.migrations.Returned(ctx, q)
+	return err
 }
 
 // MoveOpens implements web.MoveHost.
@@ -116,16 +120,4 @@ func (h pageHost) MoveTo(ctx context.Context, acct *store.Account, to string) (*
 func (h pageHost) MoveAway(ctx context.Context, in migrate.BeginOut) (*migrate.Status, error) {
 	in.DeleteDays = min(max(in.DeleteDays, 0), maxDeleteDays)
 	return h.s.migrations.BeginOut(ctx, in)
-}
-
-// movePageCallback sends a browser that comes back from an old host on to the pages, if it was they that had sent it away. On a server for development it comes
-// back to 127.0.0.1, where the cookies of localhost are not.
-func (s *Server) movePageCallback(w http.ResponseWriter, r *http.Request) bool {
-	if oauthclient.StateOf(r.URL.Query().Get("state")) != migrate.AwayState {
-		return false
-	}
-	w.Header().Set("Referrer-Policy", "no-referrer")
-	w.Header().Set("Cache-Control", "no-store")
-	http.Redirect(w, r, s.cfg.PublicURL()+"/move/signed-in?"+r.URL.RawQuery, http.StatusSeeOther)
-	return true
 }

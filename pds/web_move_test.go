@@ -3,6 +3,7 @@ package pds
 import (
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -27,8 +28,8 @@ func (v *visitor) waits(path, text string) *visitor {
 // enterMove signs in at the old server by way of the pages.
 func (m *moving) enterMove(v *visitor, more ...string) *visitor {
 	m.t.Helper()
-	v.open("/move/from?account="+m.old.did).shows(200, "/move/from", m.old.handle)
-	return v.send("/move/sign-in?account="+m.old.did, append([]string{"password", m.password}, more...)...)
+	v.open("/move/from?account="+url.QueryEscape(m.old.did)).shows(200, "/move/from", m.old.handle)
+	return v.send("/move/sign-in?account="+url.QueryEscape(m.old.did), append([]string{"password", m.password}, more...)...)
 }
 
 // A newcomer moves an account here through the pages alone, with an invite code; the server ends in the middle, and the rest is done in another browser.

@@ -14,7 +14,7 @@ import (
 // openPages can be seen by people who are not signed in.
 var openPages = []string{
 	"/", "/account/sign-in", "/account/sign-in/code", "/account/sign-out", "/account/sign-up", "/account/sign-up/handle", "/account/reset", "/account/reset/code",
-	"/oauth/authorize", "/oauth/authorize/reactivate", "/account/sign-in/passkey",
+	"/oauth/authorize", "/oauth/authorize/reactivate", "/account/sign-in/passkey", "/perch/migrate/signed-in",
 }
 
 // openToAll tells whether people who are not signed in can see a page. Who moves an account here has none yet.

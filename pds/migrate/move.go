@@ -116,7 +116,7 @@ type move struct {
 	OwnerSigns   bool           `json:"ownerSigns,omitempty"` // this server cannot
 	Holding      bool           `json:"holding,omitempty"`    // nothing of the account may be written here any more
 	WasActive    bool           `json:"wasActive,omitempty"`  // until then
-	SentAt       time.Time      `json:"sentAt,omitzero"` // when the operation was sent for the last time, of a move that is being given up
+	SentAt       time.Time      `json:"sentAt,omitzero"`      // when the operation was sent for the last time, of a move that is being given up
 	DeleteDays   int            `json:"deleteDays,omitempty"`
 	Mismatches   int            `json:"mismatches,omitempty"` // how often the new host had something else than was sent
 	BlobsThere   int64          `json:"blobsThere,omitempty"`

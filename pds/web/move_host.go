@@ -21,6 +21,8 @@ type MoveHost interface {
 	// MoveSendAway returns what a browser keeps that goes to the old host to sign in there, and where it goes.
 	MoveSendAway(ctx context.Context, account, invite string) (sealed, to string, err error)
 	MoveCameBack(ctx context.Context, sealed string, q url.Values) (*migrate.Entered, error)
+	// MoveReturned takes back a browser that has signed in at the old host for a move that the operator has begun. store.ErrNotFound when nobody waits for it.
+	MoveReturned(ctx context.Context, q url.Values) error
 	// MoveOpens tells whether a key opens the pages of an account's move.
 	MoveOpens(ctx context.Context, did syntax.DID, key string) bool
 	// MoveInvite is the code that was given before the sign-in.

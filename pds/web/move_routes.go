@@ -10,8 +10,8 @@ const (
 // moveRoutes are the pages of accounts that come from other servers, and of those that leave.
 func (s *Site) moveRoutes() {
 	// Everybody may begin to move here. Whose account it is, the old server says.
-	look := limit("move look", 60, 5*time.Minute)
-	enter := limit("move sign-in", 30, 5*time.Minute)
+	look := limitAddress("move look", 60, 5*time.Minute)
+	enter := limitAddress("move sign-in", 30, 5*time.Minute)
 	s.page("GET "+movePath, s.showMove)
 	s.page("GET "+movePath+"/from", s.showMoveFrom, look)
 	s.page("POST "+movePath+"/from", s.moveInvite, look)
@@ -20,9 +20,11 @@ func (s *Site) moveRoutes() {
 	s.page("GET "+movePath+"/browser", s.showMoveFrom, look)
 	s.page("POST "+movePath+"/browser", s.moveByBrowser, enter)
 	s.page("GET "+movePath+"/signed-in", s.moveSignedIn, enter)
+	s.page("GET "+MoveCallbackPath, s.moveCallback, enter)
+	s.page("GET "+movePath+"/came-back", s.showCameBack)
 	// From here on only with the key of the move, or signed in to its account.
 	s.page("GET "+movePath+"/account", s.showMoveAccount, look)
-	s.page("POST "+movePath+"/account", s.moveAccount, limit("move account", 30, 5*time.Minute))
+	s.page("POST "+movePath+"/account", s.moveAccount, limitAddress("move account", 30, 5*time.Minute))
 	watch := limit("move progress", 1000, 5*time.Minute) // the script asks 200 times
 	s.page("GET "+movePath+"/progress", s.showProgress(hereMoves), watch)
 	s.page("GET "+movePath+"/progress.json", s.progressJSON(hereMoves), watch)

@@ -109,7 +109,7 @@ func New(opts Options) (*Site, error) {
 
 // Paths are where the pages are, "/*" at the end standing for everything below.
 func Paths() []string {
-	return []string{"/", movePath, movePath + "/*", adminPath, adminPath + "/*", "/account", "/account/*", authorizePath, authorizePath + "/*", assetPath + "*"}
+	return []string{"/", movePath, movePath + "/*", MoveCallbackPath, adminPath, adminPath + "/*", "/account", "/account/*", authorizePath, authorizePath + "/*", assetPath + "*"}
 }
 
 // Patterns lists the pages, as http.ServeMux has them.
