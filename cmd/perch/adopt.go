@@ -32,7 +32,7 @@ func (p *program) adoptCommand() *cli.Command {
 			"already is passed over, so the command can be repeated. Stop the reference PDS first; --dry-run works\n" +
 			"while it runs.",
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "into", Usage: "the folder for Perch's data (default: PDS_DATA_DIRECTORY of the environment)"},
+			&cli.StringFlag{Name: "into", Usage: "the folder (`DIR`) for Perch's data (default: PDS_DATA_DIRECTORY of the environment)"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "look and report, and write nothing"},
 			&cli.BoolFlag{Name: "skip-broken", Usage: "leave out accounts that cannot be taken over, instead of stopping"},
 			&cli.BoolFlag{Name: "copy", Usage: "copy blobs, also where they could be hard links to those in DIR"},

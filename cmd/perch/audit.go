@@ -58,7 +58,7 @@ func (p *program) auditCommand() *cli.Command {
 			&cli.StringFlag{Name: "subject", Usage: "only what was done to `ACCOUNT` (a handle, a DID or an e-mail address)"},
 			&cli.StringFlag{Name: "actor", Usage: "only what was done by `ACTOR`: an account or service, or password, moderator, command-line, account"},
 			&cli.IntFlag{Name: "limit", Usage: "at most `N` lines", Value: 100},
-			&cli.Int64Flag{Name: "before", Usage: "only lines older than the one numbered `ID`"},
+			&cli.Int64Flag{Name: "before", HideDefault: true, Usage: "only lines older than the one numbered `ID`"},
 		},
 		Action: p.showAudit,
 	}

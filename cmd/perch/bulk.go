@@ -32,7 +32,7 @@ func (p *program) bulkCommand() *cli.Command {
 		Flags: []cli.Flag{
 			serverFlag,
 			&cli.IntFlag{Name: "concurrency", Value: 4, Usage: "how `MANY` accounts move at a time"},
-			rotationKeyFlag,
+			rotationKeyFlag("a mailed code"),
 			&cli.StringFlag{Name: "host", Usage: "the old server's `URL`; accounts that live elsewhere are left out"},
 			&cli.StringFlag{Name: "results", TakesFile: true, Usage: "`FILE` for the results (default: the list's name with .results.csv)"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "only look at the list and where its accounts live"},

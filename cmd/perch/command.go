@@ -19,8 +19,9 @@ that --env-file names, else pds.env in the data folder, else /pds/pds.env.
 The variables win. "perch config" shows what is in force and what it means.
 
 Exit codes: 0 done, 1 it did not work, 2 the command line or the settings are
-wrong, 3 "perch check" has found something, or not all accounts
-of "perch migrate bulk" are done.`
+wrong, 3 something is wrong with what was looked at ("perch check",
+"perch adopt", "perch account verify-export"), or not all accounts of
+"perch migrate bulk" are done.`
 
 // command is the root of the command line.
 func (p *program) command() *cli.Command {

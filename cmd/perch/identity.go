@@ -150,7 +150,7 @@ func (p *program) undoCommand() *cli.Command {
 			"this server, and the account's handle and key here, again.",
 		Flags: []cli.Flag{
 			serverFlag,
-			&cli.StringFlag{Name: "rotation-key-file", Usage: "sign with the private rotation key in `FILE` (64 hexadecimal digits, or multibase), in place of the server's; - asks for it", TakesFile: true},
+			rotationKeyFlag("the server's"),
 			&cli.StringFlag{Name: "operation", Usage: "the `CID` of the operation; without it the oldest that can still be undone"},
 			&cli.BoolFlag{Name: "drop-key", Usage: "remove the key that made the change, so that it cannot do it again"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "only show what would be undone, and which keys could do it"},

@@ -32,7 +32,7 @@ func (p *program) importAccountCommand() *cli.Command {
 			&cli.StringFlag{Name: "did", Usage: "refuse a file of any other `DID`"},
 			&cli.StringFlag{Name: "handle", Usage: "the `HANDLE` that the account will have (default: the one that it had)"},
 			&cli.StringFlag{Name: "email", Usage: "its e-mail `ADDRESS` (default: the one that it had)"},
-			rotationKeyFlag,
+			rotationKeyFlag("the old server"),
 			&cli.StringFlag{Name: "blobs", Usage: "with a CAR: a folder (`DIR`) of pictures and videos, whatever their names"},
 			&cli.StringFlag{Name: "blobs-from", Usage: "the `URL` of a server that may still have blobs which are missing"},
 			&cli.StringFlag{Name: "password", Usage: "the new `PASSWORD`; without one, one is made and printed"},
@@ -61,15 +61,15 @@ func (p *program) importAccount(ctx context.Context, c *cli.Command) error {
 	r.in = pds.RescueRequest{
 		DID: syntax.DID(c.String("did")), Handle: strings.TrimPrefix(c.String("handle"), "@"), Email: c.String("email"), BlobsFrom: c.String("blobs-from"),
 	}
-	if c.String(rotationKeyFlag.Name) == "-" && c.Bool("password-stdin") {
-		return usagef("--%s - and --password-stdin: only one of them can come from the input", rotationKeyFlag.Name)
+	if c.String(rotationKeyFile) == "-" && c.Bool("password-stdin") {
+		return usagef("--%s - and --password-stdin: only one of them can come from the input", rotationKeyFile)
 	}
 	if r.key, err = rotationKey(p.prompter(), c); err != nil {
 		return err
 	}
 	if r.key != "" {
 		if r.in.Signers, err = pds.RotationKeyDIDs(r.key); err != nil {
-			return usagef("--%s: %w", rotationKeyFlag.Name, err)
+			return usagef("--%s: %w", rotationKeyFile, err)
 		}
 	}
 	if r.in.Password, err = p.password(c); err != nil {

@@ -22,7 +22,7 @@ func main() {
 const (
 	exitFailure  = 1 // it did not work
 	exitUsage    = 2 // the command line or the settings are wrong
-	exitProblems = 3 // `perch check` has found something, or a list of moves is not done
+	exitProblems = 3 // something is wrong with what was looked at, or a list of moves is not done
 )
 
 // exitError is an error with an exit code of its own.

@@ -24,7 +24,7 @@ func (p *program) migrateInCommand() *cli.Command {
 			serverFlag,
 			&cli.StringFlag{Name: "handle", Usage: "the `HANDLE` that the account will have here (default: the one that it has)"},
 			&cli.StringFlag{Name: "email", Usage: "its e-mail `ADDRESS` here (default: the one that the old server knows)"},
-			rotationKeyFlag,
+			rotationKeyFlag("a mailed code"),
 			&cli.BoolFlag{Name: "oauth", Usage: "sign in at the old server in a browser, in place of giving its password here"},
 			&cli.BoolFlag{Name: "abandon", Usage: "give the move up"},
 			&cli.BoolFlag{Name: "status", Usage: "only show how it stands"},

@@ -12,17 +12,21 @@ import (
 	"perch/pds"
 )
 
-// rotationKeyFlag names a file, because a command line can be seen by others and stays in a history.
-var rotationKeyFlag = &cli.StringFlag{
-	Name: "rotation-key-file", TakesFile: true,
-	Usage: "sign with the private rotation key in `FILE` (64 hexadecimal digits, or multibase), in place of a mailed code; - asks for it",
+const rotationKeyFile = "rotation-key-file"
+
+// rotationKeyFlag names a file, because a command line can be seen by others and stays in a history. inPlace is what the key does not need.
+func rotationKeyFlag(inPlace string) cli.Flag {
+	return &cli.StringFlag{
+		Name: rotationKeyFile, TakesFile: true,
+		Usage: "sign with the private rotation key in `FILE` (64 hexadecimal digits, or multibase), in place of " + inPlace + "; - asks for it",
+	}
 }
 
 const maxKeyFile = 4 << 10 // bytes
 
 // rotationKey is the private key that the flag names; "" without the flag.
 func rotationKey(q *prompter, c *cli.Command) (string, error) {
-	switch name := c.String(rotationKeyFlag.Name); name {
+	switch name := c.String(rotationKeyFile); name {
 	case "":
 		return "", nil
 	case "-":
