@@ -108,7 +108,7 @@ func New(opts Options) (*Verifier, error) {
 	}
 	return &Verifier{
 		opts: opts, secret: secret,
-		sessions: newTokenCache(), replays: NewReplays(), guesses: newGuesses(),
+		sessions: newTokenCache(), replays: NewReplays(maxUsedPerIssuer), guesses: newGuesses(),
 	}, nil
 }
 

@@ -7,14 +7,16 @@ import (
 )
 
 const (
-	// maxUsedPerIssuer bounds how many tokens of one issuer may be in use at once; further ones are refused until some expire.
+	// maxUsedPerIssuer bounds how many service tokens of one issuer may be in use at once.
 	maxUsedPerIssuer = 1000
-	// maxUsed bounds them all.
+	// maxUsed bounds those of all issuers.
 	maxUsed = 200_000
 )
 
 // Replays remembers signed tokens that were used, until they expire. It is safe for use by many goroutines.
 type Replays struct {
+	most int // of one issuer
+
 	mu        sync.Mutex
 	used      map[[sha256.Size]byte]usedToken // guarded by mu; by issuer and identity of the token
 	perIssuer map[string]int                  // guarded by mu
@@ -26,9 +28,9 @@ type usedToken struct {
 	expires time.Time
 }
 
-// NewReplays returns an empty memory.
-func NewReplays() *Replays {
-	return &Replays{used: make(map[[sha256.Size]byte]usedToken), perIssuer: make(map[string]int)}
+// NewReplays returns an empty memory, for so many tokens of one issuer at once; further ones are refused until some expire.
+func NewReplays(most int) *Replays {
+	return &Replays{most: most, used: make(map[[sha256.Size]byte]usedToken), perIssuer: make(map[string]int)}
 }
 
 const replaySweep = time.Minute
@@ -45,7 +47,7 @@ func (r *Replays) First(issuer string, identity [sha256.Size]byte, expires, now 
 	if u, ok := r.used[key]; ok && now.Before(u.expires) {
 		return false
 	}
-	if len(r.used) >= maxUsed || r.perIssuer[issuer] >= maxUsedPerIssuer {
+	if len(r.used) >= maxUsed || r.perIssuer[issuer] >= r.most {
 		return false
 	}
 	if _, ok := r.used[key]; !ok {

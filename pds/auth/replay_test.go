@@ -32,7 +32,7 @@ func TestReplayOnce(t *testing.T) {
 }
 
 func TestReplaysAreBounded(t *testing.T) {
-	r, now := NewReplays(), time.Now()
+	r, now := NewReplays(maxUsedPerIssuer), time.Now()
 	id := func(i int) (out [32]byte) { copy(out[:], fmt.Sprint(i)); return out }
 	for i := range maxUsedPerIssuer {
 		if !r.First(stranger, id(i), now.Add(time.Minute), now) {

@@ -19,6 +19,8 @@ const (
 	maxAssertionAge  = 5 * time.Minute
 	maxAssertionLife = time.Hour
 	assertionSkew    = time.Minute
+	// maxAssertions of one client are remembered at once: those of five minutes, in which one with many people may refresh their sessions.
+	maxAssertions = 20_000
 )
 
 // clientKey is the key by which a confidential client has proved itself. It stays the same for the whole session. It is zero for public clients.
@@ -64,10 +66,15 @@ func (s *Service) authenticate(c *client, form url.Values, dpop string) (clientK
 		return clientKey{}, refuse(InvalidClient, "The DPoP key must be another than the key of the client")
 	}
 	id := sha256.Sum256([]byte(claims.ID))
-	if !s.replays.First(c.id, id, claims.Expiry.Time().Add(assertionSkew), s.now()) {
+	if !s.replays.First(c.id, id, goodUntil(&claims), s.now()) {
 		return clientKey{}, refuse(InvalidClient, "client_assertion: it was used before (jti)")
 	}
 	return key, nil
+}
+
+// goodUntil is when an assertion is refused in any case.
+func goodUntil(claims *jwt.Claims) time.Time {
+	return earlier(claims.Expiry.Time().Add(assertionSkew), claims.IssuedAt.Time().Add(maxAssertionAge+time.Second))
 }
 
 func (s *Service) checkAssertion(c *client, claims *jwt.Claims) string {

@@ -1,6 +1,7 @@
 package oauth_test
 
 import (
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"net/http"
@@ -321,16 +322,53 @@ func TestBadPushes(t *testing.T) {
 	}
 }
 
-func TestChallengesAreUsedOnce(t *testing.T) {
+func TestChallengesAndStatesAreUsedOnce(t *testing.T) {
+	for name, form := range map[string]fields{"code_challenge": {"code_challenge": oauthtest.Hash("x")}, "state": {"state": "one"}} {
+		w := newWorld(t)
+		a := w.app()
+		a.Push(change{Form: form}).OK()
+		a.Push(change{Form: form}).Fails(400, "invalid_request")
+		w.pass(23 * time.Hour)
+		a.Push(change{Form: form}).Fails(400, "invalid_request")
+		if err := w.svc.Sweep(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		r := a.Push(change{Form: form})
+		r.Fails(400, "invalid_request")
+		if d, _ := r.JSON["error_description"].(string); !strings.HasPrefix(d, name+" was used before") {
+			t.Errorf("%s: %s", name, d)
+		}
+		w.pass(2 * time.Hour)
+		if err := w.svc.Sweep(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		a.Push(change{Form: form}).OK()
+	}
+	w := newWorld(t)
+	w.app().Push(change{Form: fields{"state": "one"}}).OK()
+	other := oauthtest.New(t, w.url, "atproto")
+	other.Now = w.clock
+	other.Push(change{Form: fields{"state": "one"}}).OK() // another app's
+}
+
+// TestRequestsAreEmptied: what strangers push does not stay for the day for which its marks are kept.
+func TestRequestsAreEmptied(t *testing.T) {
 	w := newWorld(t)
 	a := w.app()
-	a.Push(change{}).OK()
-	form := fields{"code_challenge": oauthtest.Hash(a.Verifier)}
-	a.Push(change{Form: form}).Fails(400, "invalid_request")
-	w.pass(23 * time.Hour)
-	a.Push(change{Form: form}).Fails(400, "invalid_request")
-	if err := w.svc.Sweep(t.Context()); err != nil {
-		t.Fatal(err)
+	id := func(r oauthtest.Answer) []byte {
+		uri, _ := r.OK()["request_uri"].(string)
+		sum := sha256.Sum256([]byte(uri[strings.LastIndex(uri, "req-")+4:]))
+		return sum[:]
 	}
-	a.Push(change{Form: form}).Fails(400, "invalid_request")
+	old := id(a.Push(change{}))
+	w.pass(14 * time.Minute)
+	a.Push(change{}).OK()
+	if row, err := w.st.OAuthRequest(t.Context(), old); err != nil || row.Data == "" {
+		t.Errorf("just after its end: %+v, %v", row, err)
+	}
+	w.pass(2 * time.Minute)
+	a.Push(change{}).OK()
+	if row, err := w.st.OAuthRequest(t.Context(), old); err != nil || row.Data != "" || row.ClientID != "" {
+		t.Errorf("%+v, %v", row, err)
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
 
@@ -18,6 +19,9 @@ import (
 const (
 	maxState   = 2048 // bytes
 	maxLocales = 20
+	// What a request asked for goes so long after its end, some with each new one: whoever pushes many must not fill the database.
+	overGrace      = 10 * time.Minute
+	emptiedPerPush = 20
 )
 
 var (
@@ -75,14 +79,21 @@ func (s *Service) push(c call) (any, error) {
 	}
 	secret, id := newSecret()
 	now := s.now()
-	err = s.opts.Store.Update(c.r.Context(), func(tx *store.Tx) error {
-		return tx.CreateOAuthRequest(c.r.Context(), store.OAuthRequest{
-			ID: id, ClientID: who.client.id, Challenge: hashOf(p.Challenge), Data: string(data),
+	ctx := c.r.Context()
+	err = s.opts.Store.Update(ctx, func(tx *store.Tx) error {
+		if err := tx.EmptyOAuthRequests(ctx, now.Add(-overGrace), emptiedPerPush); err != nil {
+			return err
+		}
+		return tx.CreateOAuthRequest(ctx, store.OAuthRequest{
+			ID: id, ClientID: who.client.id, Challenge: hashOf(p.Challenge), State: hashOf(who.client.id + " " + p.State), Data: string(data),
 			ExpiresAt: now.Add(RequestLifetime), ForgetAt: now.Add(challengeMemory),
 		})
 	})
-	if errors.Is(err, store.ErrChallengeUsed) {
+	switch {
+	case errors.Is(err, store.ErrChallengeUsed):
 		return nil, refuse(InvalidRequest, "code_challenge was used before: each request needs its own")
+	case errors.Is(err, store.ErrStateUsed):
+		return nil, refuse(InvalidRequest, "state was used before: each request needs its own")
 	}
 	return pushOutput{requestPrefix + secret, int(RequestLifetime.Seconds())}, err
 }

@@ -22,7 +22,7 @@ const (
 	OpenLifetime    = 30 * time.Minute
 	maxOpen         = 3 * time.Hour
 	CodeLifetime    = time.Minute
-	// challengeMemory is how long a code challenge is not taken again, and a code known as used.
+	// challengeMemory is how long a code challenge and a state are not taken again, and a code known as used.
 	challengeMemory = 24 * time.Hour
 
 	// Sessions of clients that cannot prove who they are end after two weeks, whatever happens.
@@ -74,7 +74,7 @@ func New(opts Options) *Service {
 		opts.Logger = slog.Default()
 	}
 	return &Service{
-		opts: opts, clients: newClients(opts.Client, opts.TrustedClients, opts.Now), sets: newSets(opts.Lexicon, opts.Now), replays: auth.NewReplays(),
+		opts: opts, clients: newClients(opts.Client, opts.TrustedClients, opts.Now), sets: newSets(opts.Lexicon, opts.Now), replays: auth.NewReplays(maxAssertions),
 	}
 }
 

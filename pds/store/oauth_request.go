@@ -8,14 +8,18 @@ import (
 	"time"
 )
 
-// ErrChallengeUsed says that another request came with the same code challenge.
-var ErrChallengeUsed = errors.New("the code challenge was used before")
+// What a request may not share with one of before.
+var (
+	ErrChallengeUsed = errors.New("the code challenge was used before")
+	ErrStateUsed     = errors.New("the state was used before")
+)
 
 // OAuthRequest is an authorization request that an app has pushed, and later the code that it became.
 type OAuthRequest struct {
 	ID        []byte // SHA-256 of what stands at the end of the request_uri
 	ClientID  string
 	Challenge []byte    // SHA-256 of the code challenge
+	State     []byte    // SHA-256 of client_id and state; not read
 	Data      string    // JSON of pds/oauth; "" once it is over
 	Device    string    // that opened it; "" before
 	Code      []byte    // SHA-256 of the code; nil before it was granted
@@ -40,18 +44,27 @@ func scanOAuthRequest(r row) (OAuthRequest, error) {
 	return q, nil
 }
 
-// CreateOAuthRequest inserts a request. The error is ErrChallengeUsed.
+// CreateOAuthRequest inserts a request. Errors: ErrChallengeUsed, ErrStateUsed.
 func (tx *Tx) CreateOAuthRequest(ctx context.Context, q OAuthRequest) error {
-	var taken int
-	err := tx.queryRow(ctx, `SELECT 1 FROM oauth_request WHERE challenge = ?`, q.Challenge).Scan(&taken)
-	if err == nil {
+	var challenge bool
+	err := tx.queryRow(ctx, `SELECT challenge = ? FROM oauth_request WHERE challenge = ? OR state = ?`, q.Challenge, q.Challenge, q.State).Scan(&challenge)
+	switch {
+	case err == nil && challenge:
 		return ErrChallengeUsed
-	}
-	if !errors.Is(err, ErrNotFound) {
+	case err == nil:
+		return ErrStateUsed
+	case !errors.Is(err, ErrNotFound):
 		return err
 	}
-	_, err = tx.exec(ctx, `INSERT INTO oauth_request (id, client_id, challenge, data, expires_at, forget_at) VALUES (?, ?, ?, ?, ?, ?)`,
-		q.ID, q.ClientID, q.Challenge, q.Data, micros(q.ExpiresAt), micros(q.ForgetAt))
+	_, err = tx.exec(ctx, `INSERT INTO oauth_request (id, client_id, challenge, state, data, expires_at, forget_at) VALUES (?, ?, ?, ?, ?, ?, ?)`,
+		q.ID, q.ClientID, q.Challenge, q.State, q.Data, micros(q.ExpiresAt), micros(q.ForgetAt))
+	return err
+}
+
+// EmptyOAuthRequests forgets what up to limit requests that ended before the time given had asked for. What is left of them tells that they were used.
+func (tx *Tx) EmptyOAuthRequests(ctx context.Context, before time.Time, limit int) error {
+	_, err := tx.exec(ctx, `UPDATE oauth_request SET data = '', client_id = '' WHERE id IN
+		(SELECT id FROM oauth_request WHERE data <> '' AND expires_at < ? ORDER BY expires_at LIMIT ?)`, micros(before), limit)
 	return err
 }
 
