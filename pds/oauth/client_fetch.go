@@ -21,8 +21,11 @@ const (
 	clientFailed   = 20 * time.Second // how long a failure is believed
 	clientTimeout  = 8 * time.Second
 	maxClients     = 2000
-	maxClientFetch = 32      // at a time
-	maxClientBody  = 256_000 // bytes, of metadata and of keys
+	maxClientBytes = 32 << 20 // of all documents in memory
+	clientOverhead = 2 << 10  // of one, beside its document
+	maxClientFetch = 128      // at a time
+	maxHostFetch   = 8        // of one host: slow ones must not hold up all others
+	maxClientBody  = 256_000  // bytes, of metadata and of keys
 )
 
 // clients fetches and keeps the metadata of clients.
@@ -35,16 +38,21 @@ type clients struct {
 
 	mu    sync.Mutex
 	known map[string]knownClient // guarded by mu
+	bytes int                    // guarded by mu; of what is in known
+	busy  map[string]int         // guarded by mu; fetches under way, by host
 }
 
 type knownClient struct {
 	client *client
 	err    error
 	at     time.Time
+	bytes  int
 }
 
 func newClients(c *http.Client, trusted []string, now func() time.Time) *clients {
-	return &clients{http: c, trusted: trusted, now: now, slots: semaphore.NewWeighted(maxClientFetch), known: make(map[string]knownClient)}
+	return &clients{
+		http: c, trusted: trusted, now: now, slots: semaphore.NewWeighted(maxClientFetch), known: make(map[string]knownClient), busy: make(map[string]int),
+	}
 }
 
 // get returns the client of the id. The error is an *Error with InvalidClientMeta.
@@ -56,14 +64,15 @@ func (c *clients) get(ctx context.Context, id string) (*client, error) {
 		}
 		return cl, nil
 	}
-	if _, err := parseClientID(id); err != nil {
+	u, err := parseClientID(id)
+	if err != nil {
 		return nil, refuse(InvalidClientMeta, err.Error())
 	}
 	k, ok := c.lookUp(id)
 	if ok && (k.err == nil && c.now().Sub(k.at) < clientFresh || k.err != nil && c.now().Sub(k.at) < clientFailed) {
 		return k.client, k.err
 	}
-	return c.fetch(ctx, id)
+	return c.fetch(ctx, id, u.Host)
 }
 
 func (c *clients) lookUp(id string) (knownClient, bool) {
@@ -74,12 +83,19 @@ func (c *clients) lookUp(id string) (knownClient, bool) {
 }
 
 // fetch asks the client's host, once for all who wait for it.
-func (c *clients) fetch(ctx context.Context, id string) (*client, error) {
+func (c *clients) fetch(ctx context.Context, id, host string) (*client, error) {
 	answer := c.flight.DoChan(id, func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), clientTimeout)
 		defer cancel()
-		cl, err := c.load(ctx, id)
-		return c.keep(id, cl, err)
+		if err := c.enter(ctx, host); err != nil {
+			if old, ok := c.lookUp(id); ok && old.client != nil {
+				return c.keep(id, nil, 0, err)
+			}
+			return nil, refuse(Unavailable, "Too many documents of clients are being fetched. Try again in a moment.").because(err)
+		}
+		defer c.leave(host)
+		cl, size, err := c.load(ctx, id)
+		return c.keep(id, cl, size, err)
 	})
 	select {
 	case <-ctx.Done():
@@ -92,32 +108,68 @@ func (c *clients) fetch(ctx context.Context, id string) (*client, error) {
 	}
 }
 
+// enter takes one of the places for fetches, of which a host has a few only.
+func (c *clients) enter(ctx context.Context, host string) error {
+	c.mu.Lock()
+	full := c.busy[host] >= maxHostFetch
+	if !full {
+		c.busy[host]++
+	}
+	c.mu.Unlock()
+	if full {
+		return fmt.Errorf("%w: too many documents of its at once", errUnreachable)
+	}
+	if err := c.slots.Acquire(ctx, 1); err != nil {
+		c.forgetBusy(host)
+		return fmt.Errorf("%w: %w", errUnreachable, err)
+	}
+	return nil
+}
+
+func (c *clients) leave(host string) {
+	c.slots.Release(1)
+	c.forgetBusy(host)
+}
+
+func (c *clients) forgetBusy(host string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.busy[host]--; c.busy[host] <= 0 {
+		delete(c.busy, host)
+	}
+}
+
 // errUnreachable says that a host did not answer, which may be over soon; it says nothing about the client.
 var errUnreachable = errors.New("does not answer")
 
 // keep remembers what came of a fetch. When the host does not answer, what it said before goes on for a while.
-func (c *clients) keep(id string, cl *client, err error) (*client, error) {
+func (c *clients) keep(id string, cl *client, size int, err error) (*client, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	now := c.now()
+	now, old := c.now(), c.known[id]
 	if err != nil {
-		if old := c.known[id]; errors.Is(err, errUnreachable) && old.client != nil && now.Sub(old.at) < clientStale {
+		if errors.Is(err, errUnreachable) && old.client != nil && now.Sub(old.at) < clientStale {
 			return old.client, nil
 		}
 		err = refuse(InvalidClientMeta, "Client metadata: "+describe(err)).because(err)
 		cl = nil
 	}
-	if len(c.known) >= maxClients {
-		n := maxClients / 8
-		for old := range c.known {
-			if n--; n < 0 {
-				break
-			}
-			delete(c.known, old)
+	c.drop(id, old)
+	size += clientOverhead
+	for other, k := range c.known { // in the map's random order: those in use come back
+		if len(c.known) < maxClients && c.bytes+size <= maxClientBytes {
+			break
 		}
+		c.drop(other, k)
 	}
-	c.known[id] = knownClient{cl, err, now}
+	c.known[id] = knownClient{cl, err, now, size}
+	c.bytes += size
 	return cl, err
+}
+
+func (c *clients) drop(id string, k knownClient) {
+	delete(c.known, id)
+	c.bytes -= k.bytes
 }
 
 // describe tells a client's developer what is wrong, but not what this server finds in its own network.
@@ -128,29 +180,28 @@ func describe(err error) string {
 	return err.Error()
 }
 
-func (c *clients) load(ctx context.Context, id string) (*client, error) {
-	if err := c.slots.Acquire(ctx, 1); err != nil {
-		return nil, fmt.Errorf("%w: %w", errUnreachable, err)
-	}
-	defer c.slots.Release(1)
+// load fetches a client, and tells how many bytes its documents have.
+func (c *clients) load(ctx context.Context, id string) (cl *client, size int, err error) {
 	body, err := c.fetchJSON(ctx, id)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	cl, err := documentClient(id, body)
-	if err != nil {
-		return nil, err
+	if cl, err = documentClient(id, body); err != nil {
+		return nil, 0, err
 	}
+	size = len(body)
 	if cl.confidential() && cl.keys == nil {
 		if body, err = c.fetchJSON(ctx, cl.meta.JWKSURI); err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		if err := cl.setKeys(body); err != nil {
-			return nil, err
+			return nil, 0, err
 		}
+		size += len(body)
 	}
+	cl.meta.JWKS = nil // it is in keys
 	cl.trusted = slices.Contains(c.trusted, id)
-	return cl, nil
+	return cl, size, nil
 }
 
 // fetchJSON fetches a document: status 200 and JSON, or nothing.
