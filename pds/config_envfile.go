@@ -29,7 +29,7 @@ func parseEnvFile(path, text string) (lines []envLine, problems []string) {
 			problems = append(problems, fmt.Sprintf("%s:%d: the line is not NAME=value; write one, or # before it", path, i+1))
 			continue
 		}
-		value, err := envValue(strings.TrimSpace(rest))
+		value, err := envValue(rest)
 		if err != nil {
 			problems = append(problems, fmt.Sprintf("%s:%d: %s %v", path, i+1, name, err))
 			continue
@@ -39,14 +39,16 @@ func parseEnvFile(path, text string) (lines []envLine, problems []string) {
 	return lines, problems
 }
 
-func envValue(s string) (string, error) {
+// envComment begins a comment after an unquoted value. A # without a space before it belongs to the value, such as a colour.
+var envComment = regexp.MustCompile(`\s#`)
+
+func envValue(rest string) (string, error) {
+	s := strings.TrimSpace(rest)
 	if s == "" || s[0] != '\'' && s[0] != '"' {
-		if i := strings.Index(s, " #"); i >= 0 {
-			s = s[:i]
-		} else if strings.HasPrefix(s, "#") {
-			s = ""
+		if at := envComment.FindStringIndex(rest); at != nil {
+			rest = rest[:at[0]]
 		}
-		return strings.TrimSpace(s), nil
+		return strings.TrimSpace(rest), nil
 	}
 	quote, value := s[0], strings.Builder{}
 	for i := 1; i < len(s); i++ {

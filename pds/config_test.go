@@ -219,7 +219,7 @@ func TestReferenceDataIsNotOverlooked(t *testing.T) {
 }
 
 func TestEnvFile(t *testing.T) {
-	text := "\ufeff# a comment\n\nA=1\nexport B = two words  # note\nC='single # $x \\n'\nD=\"double \\\"q\\\" \\n\\$\" # note\nE=\nF=a#b\r\nG==x=\nA=2\n"
+	text := "\ufeff# a comment\n\nA=1\nexport B = two words  # note\nC='single # $x \\n'\nD=\"double \\\"q\\\" \\n\\$\" # note\nE=\nF=a#b\r\nG==x=\nA=2\nH=#1f6b57 # note\nI= # note\nJ=\t#note\n"
 	lines, problems := parseEnvFile("f", text)
 	if problems != nil {
 		t.Fatal(problems)
@@ -228,7 +228,7 @@ func TestEnvFile(t *testing.T) {
 	for _, l := range lines {
 		got = append(got, fmt.Sprintf("%d %s=%s", l.line, l.name, l.value))
 	}
-	want := []string{"3 A=1", "4 B=two words", `5 C=single # $x \n`, "6 D=double \"q\" \n$", "7 E=", "8 F=a#b", "9 G==x=", "10 A=2"}
+	want := []string{"3 A=1", "4 B=two words", `5 C=single # $x \n`, "6 D=double \"q\" \n$", "7 E=", "8 F=a#b", "9 G==x=", "10 A=2", "11 H=#1f6b57", "12 I=", "13 J="}
 	if fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("got %q, want %q", got, want)
 	}

@@ -19,8 +19,8 @@ const (
 	mailRetryMax = 4 * time.Minute
 	// plainMailLifetime is how long it is tried to send a mail that carries no code.
 	plainMailLifetime = 3 * 24 * time.Hour
-	// unsentMailLifetime is how long a mail that could not be sent is listed.
-	unsentMailLifetime = 30 * 24 * time.Hour
+	// mailLogLifetime is how long a mail that was sent or given up is listed.
+	mailLogLifetime = 30 * 24 * time.Hour
 
 	// jobPasswordReset is the kind of jobs that send a code to an address, if it is an account's. The payload is a passwordResetJob.
 	jobPasswordReset = "password-reset"
@@ -145,7 +145,7 @@ func (s *Server) deliver(ctx context.Context, payload string) error {
 		return err
 	}
 	m, err := s.store.Mail(ctx, id)
-	if errors.Is(err, store.ErrNotFound) || err == nil && m.GivenUp() {
+	if errors.Is(err, store.ErrNotFound) || err == nil && !m.Waits() {
 		return nil // its account is gone, or a crash came between this end and the job's
 	}
 	if err != nil {
@@ -198,7 +198,7 @@ func (s *Server) giveUpMail(ctx context.Context, m *store.Mail, cause error) err
 }
 
 func (s *Server) sweepMails(ctx context.Context) error {
-	return s.store.Update(ctx, func(tx *store.Tx) error { return tx.SweepMails(ctx, time.Now().Add(-unsentMailLifetime)) })
+	return s.store.Update(ctx, func(tx *store.Tx) error { return tx.SweepMails(ctx, time.Now().Add(-mailLogLifetime)) })
 }
 
 // SendTestMail sends a mail to the address with the settings as they are, and returns what the mail server says.

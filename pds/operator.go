@@ -56,6 +56,7 @@ type UnsentMail struct {
 
 	id      int64
 	triedAt time.Time
+	sentAt  time.Time
 }
 
 // PurposeNames are what codes can be for, as people write them: "reset-password".
@@ -212,18 +213,20 @@ func UnsentMails(ctx context.Context, cfg *Config) ([]UnsentMail, error) {
 
 func unsentMails(ctx context.Context, st *store.Store) ([]UnsentMail, error) {
 	mails, err := st.Mails(ctx, maxMailsListed)
-	if err != nil {
-		return nil, err
-	}
+	return listedMails(ctx, st, mails), err
+}
+
+// listedMails adds to mails whose they are.
+func listedMails(ctx context.Context, st *store.Store, mails []store.Mail) []UnsentMail {
 	out := make([]UnsentMail, len(mails))
 	for i, m := range mails {
 		out[i] = UnsentMail{
 			To: m.To, Subject: m.Subject, CreatedAt: m.CreatedAt, Attempts: m.Attempts, GivenUp: m.GivenUp(), Error: m.Error,
-			id: m.ID, triedAt: m.TriedAt,
+			id: m.ID, triedAt: m.TriedAt, sentAt: m.SentAt,
 		}
 		if acct, err := st.AccountByID(ctx, m.Account); err == nil {
 			out[i].DID, out[i].Handle = acct.DID, acct.Handle
 		}
 	}
-	return out, nil
+	return out
 }

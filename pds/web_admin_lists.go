@@ -3,6 +3,7 @@ package pds
 import (
 	"context"
 	"errors"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -114,14 +115,27 @@ func (h pageHost) ListInvites(ctx context.Context, after string, limit int) ([]s
 // ListMails implements web.AdminHost.
 func (h pageHost) ListMails(ctx context.Context) ([]web.AdminMail, error) {
 	mails, err := unsentMails(ctx, h.s.store)
+	return adminMails(mails), err
+}
+
+// SentMails implements web.AdminHost.
+func (h pageHost) SentMails(ctx context.Context, to string, before int64, limit int) ([]web.AdminMail, error) {
+	if before <= 0 {
+		before = math.MaxInt64
+	}
+	mails, err := h.s.store.SentMails(ctx, to, before, limit)
+	return adminMails(listedMails(ctx, h.s.store, mails)), err
+}
+
+func adminMails(mails []UnsentMail) []web.AdminMail {
 	out := make([]web.AdminMail, len(mails))
 	for i, m := range mails {
 		out[i] = web.AdminMail{
 			ID: m.id, To: m.To, Subject: m.Subject, Error: m.Error, DID: m.DID.String(), Handle: m.Handle.String(), CreatedAt: m.CreatedAt,
-			TriedAt: m.triedAt, Attempts: m.Attempts, GivenUp: m.GivenUp,
+			TriedAt: m.triedAt, SentAt: m.sentAt, Attempts: m.Attempts, GivenUp: m.GivenUp,
 		}
 	}
-	return out, err
+	return out
 }
 
 // ListJobs implements web.AdminHost.

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"math"
 	"path/filepath"
 	"testing"
 	"time"
@@ -111,9 +112,24 @@ func TestMailIsKeptUntilItIsSent(t *testing.T) {
 	if m := left[1]; m.ID != 2 || m.GivenUp() || m.Error != "refused" || !m.ExpiresAt.Equal(now.Add(time.Minute)) {
 		t.Errorf("to be tried again: %+v", m)
 	}
+	sent, err := s.SentMails(ctx, a.Email, math.MaxInt64, 10)
+	if err != nil || len(sent) != 1 || sent[0].ID != 1 || sent[0].Waits() || sent[0].GivenUp() || sent[0].SentAt.IsZero() || sent[0].Sealed != nil {
+		t.Errorf("sent: %+v %v", sent, err)
+	}
+	for _, none := range []struct {
+		to     string
+		before int64
+	}{{"other@example.com", math.MaxInt64}, {"", 1}} {
+		if sent, err := s.SentMails(ctx, none.to, none.before, 10); err != nil || len(sent) != 0 {
+			t.Errorf("sent %+v: %+v %v", none, sent, err)
+		}
+	}
 	updatePeople(t, s, func(ctx context.Context, tx *Tx) error { return tx.SweepMails(ctx, now.Add(time.Second)) })
 	if left, err = s.Mails(ctx, 10); err != nil || len(left) != 1 || left[0].ID != 2 {
 		t.Errorf("after the sweep: %+v %v", left, err)
+	}
+	if sent, err = s.SentMails(ctx, "", math.MaxInt64, 10); err != nil || len(sent) != 0 {
+		t.Errorf("sent, after the sweep: %+v %v", sent, err)
 	}
 	updatePeople(t, s, func(ctx context.Context, tx *Tx) error { return tx.MarkDeleted(ctx, a.ID, now) })
 	if _, err := s.Mail(ctx, 2); !errors.Is(err, ErrNotFound) {

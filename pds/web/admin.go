@@ -27,6 +27,8 @@ type AdminHost interface {
 	AdminAccount(ctx context.Context, did syntax.DID) (*AdminAccount, error)
 	ListInvites(ctx context.Context, after string, limit int) ([]store.Invite, error)
 	ListMails(ctx context.Context) ([]AdminMail, error)
+	// SentMails lists mails that were sent, the newest first, from below an id on (0: from the newest); with to only those to that address.
+	SentMails(ctx context.Context, to string, before int64, limit int) ([]AdminMail, error)
 	ListJobs(ctx context.Context, limit int) ([]store.Job, error)
 	ListMoves(ctx context.Context) ([]AdminMove, error)
 	Relays() []AdminRelay
@@ -83,12 +85,13 @@ type AdminAccount struct {
 	Inviter   string // DID, or "admin"
 }
 
-// AdminMail is a message that was not sent, or not yet.
+// AdminMail is a message that waits, was given up, or was sent.
 type AdminMail struct {
 	ID                 int64
 	To, Subject, Error string
 	DID, Handle        string
 	CreatedAt, TriedAt time.Time
+	SentAt             time.Time // zero: not sent
 	Attempts           int
 	GivenUp            bool
 }

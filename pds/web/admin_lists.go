@@ -61,12 +61,27 @@ func (s *Site) adminInvitesDo(r *request) error {
 	return r.showInvites(&Form{}, made)
 }
 
-func (s *Site) adminMails(r *request) error {
-	mails, err := s.opts.Host.ListMails(r.Context())
-	if err != nil {
+// adminMailList is what is to be sent, and a page of what was.
+type adminMailList struct {
+	Waiting, Sent []AdminMail
+	To, Next      string
+	First         bool
+}
+
+func (s *Site) adminMails(r *request) (err error) {
+	before, _ := strconv.ParseInt(r.FormValue("before"), 10, 64)
+	list := adminMailList{To: strings.ToLower(strings.TrimSpace(r.FormValue("to"))), First: before == 0}
+	if list.Waiting, err = s.opts.Host.ListMails(r.Context()); err != nil {
 		return err
 	}
-	return r.render("admin-mail", mails)
+	if list.Sent, err = s.opts.Host.SentMails(r.Context(), list.To, before, adminPageSize+1); err != nil {
+		return err
+	}
+	if len(list.Sent) > adminPageSize {
+		list.Sent = list.Sent[:adminPageSize]
+		list.Next = "/admin/mail?" + url.Values{"to": {list.To}, "before": {strconv.FormatInt(list.Sent[adminPageSize-1].ID, 10)}}.Encode()
+	}
+	return r.render("admin-mail", list)
 }
 
 // adminJobList is what is to be done.
