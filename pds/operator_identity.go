@@ -132,8 +132,12 @@ func (s *Server) operatorAlerts(ctx context.Context, in *AlertsRequest) ([]Alert
 	}
 	out := make([]Alert, len(rows))
 	for i, a := range rows {
+		changes, err := changeLines(&a)
+		if err != nil {
+			return nil, err
+		}
 		out[i] = Alert{
-			Operation: a.CID, Kind: a.Kind, Signer: a.Signer, Holder: a.Holder, Asked: a.Asked, Changes: a.Changes, MadeAt: a.MadeAt,
+			Operation: a.CID, Kind: a.Kind, Signer: a.Signer, Holder: a.Holder, Asked: a.Asked, Changes: changes, MadeAt: a.MadeAt,
 			UndoUntil: a.MadeAt.Add(plc.RecoveryWindow), State: a.State,
 		}
 		if acct, err := s.store.AccountByID(ctx, a.Account); err == nil {

@@ -2,6 +2,7 @@ package pds
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -250,21 +251,41 @@ func (s *Server) noteLog(ctx context.Context, acct *store.Account, log []plc.Log
 
 func (s *Server) alertOf(id store.AccountID, f *finding) (store.PLCAlert, error) {
 	holder, err := s.holderOf(f.signer)
+	if err != nil {
+		return store.PLCAlert{}, err
+	}
+	changes, err := json.Marshal(plc.Differences(f.before, f.Operation, s.whoseKey))
 	return store.PLCAlert{
 		Account: id, CID: f.CID.String(), Kind: f.kind, Signer: f.signer, Holder: holder, Asked: f.asked, MadeAt: f.CreatedAt,
-		Changes: plc.Differences(f.before, f.Operation, s.whoseKey),
+		Changes: changes,
 	}, err
 }
 
-// whoseKey names the holder of a rotation key in a letter.
+// whoseKey is holderOf for descriptions.
 func (s *Server) whoseKey(key string) string {
-	switch holder, err := s.holderOf(key); {
-	case err == nil && holder == HolderServer:
-		return "this server's"
-	case err == nil && holder == HolderOperator:
-		return "the operator's"
+	holder, err := s.holderOf(key)
+	if err != nil {
+		return HolderOwner
 	}
-	return "not this server's"
+	return holder
+}
+
+// changesOf are what an alert is about.
+func changesOf(a *store.PLCAlert) (all []plc.Change, err error) {
+	if err := json.Unmarshal(a.Changes, &all); err != nil {
+		return nil, fmt.Errorf("alert of %s: %w", a.CID, err)
+	}
+	return all, nil
+}
+
+// changeLines are the same in English, a line each.
+func changeLines(a *store.PLCAlert) ([]string, error) {
+	all, err := changesOf(a)
+	lines := make([]string, len(all))
+	for i, c := range all {
+		lines[i] = c.String()
+	}
+	return lines, err
 }
 
 // quiet tells of an operation that is for the operator alone: one with the server's own key that leaves the account here, its key and its rotation keys as they
@@ -292,7 +313,11 @@ func (s *Server) postAlerts(ctx context.Context, tx *store.Tx, acct *store.Accou
 	n := s.alertNotice(&alerts[gravest])
 	n.Lead = fmt.Sprintf(n.Lead, showTime(alerts[first].MadeAt))
 	for _, i := range told {
-		n.Lines = append(n.Lines, alerts[i].Changes...)
+		lines, err := changeLines(&alerts[i])
+		if err != nil {
+			return err
+		}
+		n.Lines = append(n.Lines, lines...)
 	}
 	if len(n.Lines) == 0 {
 		n.Lines = []string{"nothing but that an earlier change was taken back"}

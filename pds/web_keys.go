@@ -46,8 +46,12 @@ func (h pageHost) Alerts(ctx context.Context, acct *store.Account) ([]web.Alert,
 	rows, err := h.s.store.PLCAlerts(ctx, acct.ID, false, maxAlertsListed)
 	out := make([]web.Alert, len(rows))
 	for i, a := range rows {
+		changes, err := changesOf(&a)
+		if err != nil {
+			return nil, err
+		}
 		out[i] = web.Alert{
-			Operation: a.CID, Holder: a.Holder, Asked: a.Asked, Changes: a.Changes, MadeAt: a.MadeAt, UndoUntil: a.MadeAt.Add(plc.RecoveryWindow),
+			Operation: a.CID, Holder: a.Holder, Asked: a.Asked, Changes: changes, MadeAt: a.MadeAt, UndoUntil: a.MadeAt.Add(plc.RecoveryWindow),
 		}
 	}
 	return out, err

@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"database/sql"
-	"encoding/json"
 	"fmt"
 	"time"
 
@@ -82,8 +81,8 @@ type PLCAlert struct {
 	Kind    string
 	Signer  string // did:key
 	Holder  string
-	Asked   bool // signed here with a code that the owner had
-	Changes []string
+	Asked   bool   // signed here with a code that the owner had
+	Changes []byte // JSON: what it changed
 	MadeAt  time.Time
 	SeenAt  time.Time
 	State   string
@@ -91,13 +90,9 @@ type PLCAlert struct {
 
 // AddPLCAlert stores an alert. One of the same operation is not stored twice.
 func (tx *Tx) AddPLCAlert(ctx context.Context, a PLCAlert) error {
-	changes, err := json.Marshal(a.Changes)
-	if err != nil {
-		return err
-	}
-	_, err = tx.exec(ctx, `INSERT INTO plc_alert (account, cid, kind, signer, holder, asked, changes, made_at, seen_at, state)
+	_, err := tx.exec(ctx, `INSERT INTO plc_alert (account, cid, kind, signer, holder, asked, changes, made_at, seen_at, state)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
-		a.Account, a.CID, a.Kind, a.Signer, a.Holder, a.Asked, string(changes), micros(a.MadeAt), micros(tx.now), AlertOpen)
+		a.Account, a.CID, a.Kind, a.Signer, a.Holder, a.Asked, string(a.Changes), micros(a.MadeAt), micros(tx.now), AlertOpen)
 	return err
 }
 
@@ -124,7 +119,8 @@ func (s *Store) PLCAlerts(ctx context.Context, id AccountID, all bool, limit int
 			return err
 		}
 		a.MadeAt, a.SeenAt = fromMicros(made), fromMicros(seen)
-		return json.Unmarshal([]byte(changes), &a.Changes)
+		a.Changes = []byte(changes)
+		return nil
 	})
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/bluesky-social/indigo/atproto/syntax"
 
 	"perch/identity"
+	"perch/identity/plc"
 	"perch/pds/account"
 	"perch/pds/store"
 )
@@ -110,7 +111,7 @@ type Alert struct {
 	Operation string // CID
 	Holder    string // of the key that signed it
 	Asked     bool   // signed here with a code from a mail
-	Changes   []string
+	Changes   []plc.Change
 	MadeAt    time.Time
 	UndoUntil time.Time
 }

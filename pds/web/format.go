@@ -4,6 +4,8 @@ import (
 	"golang.org/x/text/language"
 	"golang.org/x/text/message"
 	"golang.org/x/text/number"
+
+	"perch/identity/plc"
 )
 
 // number writes a whole number as the language does.
@@ -24,4 +26,28 @@ func (w *words) bytes(n int64) string {
 		}
 	}
 	return message.NewPrinter(language.Make(w.Tag)).Sprint(number.Decimal(size, number.MaxFractionDigits(1))) + " " + unit
+}
+
+// change says what an operation has changed for a DID.
+func (w *words) change(c plc.Change) string {
+	or := func(s string) string {
+		if s == "" {
+			return w.text("change.none")
+		}
+		return s
+	}
+	switch c.What {
+	case plc.ChangeText:
+		return c.Is
+	case plc.ChangeEnded, plc.ChangeOrder:
+		return w.text("change." + c.What)
+	}
+	text := w.text("change.how-"+c.How, "what", w.text("change."+c.What, "name", c.Name), "is", or(c.Is), "was", or(c.Was))
+	if c.Of > 0 {
+		text += " (" + w.text("change.place", "n", c.Number, "of", c.Of) + ")"
+	}
+	if c.Holder != "" {
+		text += " – " + w.text("change.whose-"+c.Holder)
+	}
+	return text
 }

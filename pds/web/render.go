@@ -96,6 +96,7 @@ func (s *Site) view() siteView {
 func functions(w *words) template.FuncMap {
 	return template.FuncMap{
 		"t":       w.text,
+		"change":  w.change,
 		"field":   newField,
 		"passkey": newPasskeyForm,
 		"icon":    icon,
