@@ -72,7 +72,7 @@ func TestMigrateOutAbandonSaysWhatIsLeft(t *testing.T) {
 		t.Fatal(err)
 	}
 	st := m.until("the end", func(st *Migration) bool { return st.State == migrate.StateAbandoned })
-	if len(st.Notes) != 1 || !strings.Contains(st.Notes[0], st.Host) {
+	if len(st.Notes) != 1 || !strings.Contains(st.Notes[0].Text, st.Host) {
 		t.Errorf("%+v", st)
 	}
 	m.mustBegin() // the account that is left is found again by its password

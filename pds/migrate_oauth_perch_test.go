@@ -68,7 +68,7 @@ func TestMigrateByOAuthFromPerch(t *testing.T) {
 	m.untilNeeds(migrate.NeedsCode)
 	m.mustConfirm()
 	st := m.untilDone()
-	if len(st.Report.Notes) != 1 || !strings.Contains(st.Report.Notes[0], "date of birth") {
+	if len(st.Report.Notes) != 1 || st.Report.Notes[0].Code != migrate.NoteBirth {
 		t.Errorf("the date of birth did not come along, and the report says %v", st.Report.Notes)
 	}
 	m.there().post("app.bsky.actor.putPreferences", map[string]any{"preferences": m.old.get("app.bsky.actor.getPreferences").ok()["preferences"]}).ok()

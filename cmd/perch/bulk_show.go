@@ -191,7 +191,11 @@ func (b *bulk) write() (err error) {
 			DID: r.st.DID.String(), Handle: r.account(), State: string(r.st.State), Records: r.st.Records, Blobs: r.st.BlobsHere, Waits: r.waits, Error: r.err,
 		}
 		if r.done && r.st.Report != nil {
-			results[i].Error = strings.Join(r.st.Report.Notes, " ")
+			var notes []string
+			for _, n := range r.st.Report.Notes {
+				notes = append(notes, n.Text)
+			}
+			results[i].Error = strings.Join(notes, " ")
 			for _, l := range r.st.Report.Lost {
 				results[i].Error += fmt.Sprintf(" lost blob %s: %s", l.CID, l.Reason)
 			}

@@ -98,7 +98,7 @@ func (m *mover) abandon(ctx context.Context) error {
 		fmt.Fprintln(m.p.stdout, "given up: the account here is as it was")
 		if out.Found {
 			for _, n := range out.Migration.Notes {
-				fmt.Fprintln(m.p.stdout, n)
+				fmt.Fprintln(m.p.stdout, n.Text)
 			}
 		}
 		return nil
@@ -145,7 +145,7 @@ func (m *mover) complete(st *pds.Migration) {
 		m.line(fmt.Sprintf("Not to be had: blob %s: %s", l.CID, l.Reason))
 	}
 	for _, n := range st.Notes {
-		m.line(n)
+		m.line(n.Text)
 	}
 	if st.Error != "" {
 		m.line(st.Error)
@@ -265,7 +265,7 @@ func (m *mover) report(st *pds.Migration) error {
 		fmt.Fprintf(w, "lost\tblob %s: %s\n", l.CID, l.Reason)
 	}
 	for _, n := range r.Notes {
-		fmt.Fprintf(w, "note\t%s\n", n)
+		fmt.Fprintf(w, "note\t%s\n", n.Text)
 	}
 	return w.Flush()
 }

@@ -141,7 +141,7 @@ func (m *Manager) Stay(ctx context.Context, did syntax.DID) (*Status, error) {
 		if mv.waits() != NeedsFarewell {
 			return ErrState
 		}
-		mv.note("The account at the old host is still active: sign in there and deactivate it.")
+		mv.note(NoteStays, "")
 		mv.Needs, mv.Error, mv.State = "", "", StateLeft
 		return nil
 	})

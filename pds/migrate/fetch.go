@@ -47,7 +47,7 @@ func (m *Manager) fetchRepo(ctx context.Context, mv *move, h *host, r *runner) e
 
 // fetchBlobs fetches what records refer to and is not here.
 func (m *Manager) fetchBlobs(ctx context.Context, mv *move, h *host, _ *runner) error {
-	t := &transfer{most: mv.mayLose(), carry: func(ctx context.Context, c cid.Cid) (string, error) { return m.fetchBlob(ctx, mv, h, c) }}
+	t := &transfer{most: mv.mayLose(), carry: func(ctx context.Context, c cid.Cid) (why, error) { return m.fetchBlob(ctx, mv, h, c) }}
 	for after := cid.Undef; ; {
 		missing, err := m.opts.Here.MissingBlobs(ctx, mv.Account, after, blobPage)
 		if err != nil {
@@ -64,18 +64,18 @@ func (m *Manager) fetchBlobs(ctx context.Context, mv *move, h *host, _ *runner) 
 }
 
 // fetchBlob returns why a blob cannot be had, or an error after which it may be tried again.
-func (m *Manager) fetchBlob(ctx context.Context, mv *move, h *host, c cid.Cid) (lost string, err error) {
+func (m *Manager) fetchBlob(ctx context.Context, mv *move, h *host, c cid.Cid) (lost why, err error) {
 	err = h.do(ctx, call{method: "com.atproto.sync.getBlob", query: mv.query("cid", c.String()), token: accessToken}, func(resp *http.Response) error {
 		return m.opts.Here.PutBlob(ctx, mv.Account, c, resp.Header.Get("Content-Type"), resp.Body)
 	})
 	var refused *HostError
 	switch {
 	case errors.Is(err, ErrTooLarge):
-		return err.Error(), nil
+		return why{LostLarge, err.Error()}, nil
 	case errors.Is(err, ErrOtherBlob):
-		return ErrOtherBlob.Error(), nil
+		return why{LostOther, ErrOtherBlob.Error()}, nil
 	case errors.As(err, &refused) && refused.final() && !errors.Is(err, errSignIn):
-		return refused.Name + ": " + refused.Message, nil
+		return refusedBlob(refused), nil
 	}
-	return "", err
+	return why{}, err
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"slices"
 	"time"
 
 	"github.com/ipfs/go-cid"
@@ -31,13 +30,6 @@ func (mv *move) query(more ...string) url.Values {
 		q.Set(more[i], more[i+1])
 	}
 	return q
-}
-
-func (mv *move) note(text string) {
-	text = clip(text, maxError)
-	if !slices.Contains(mv.Notes, text) && len(mv.Notes) < maxNotes {
-		mv.Notes = append(mv.Notes, text)
-	}
 }
 
 // oldCommit is the commit that the old host has now.
@@ -152,7 +144,7 @@ func (m *Manager) lastLook(ctx context.Context, mv *move, h *host, _ *runner) er
 func (m *Manager) signAgain(mv *move, why error) {
 	if mv.Out {
 		mv.State, mv.Operation, mv.Holding = StateReopen, nil, false
-		mv.note("The operation could not be used any more, so nothing had changed, and the owner was asked again: " + why.Error())
+		mv.note(NoteAsked, why.Error())
 		return
 	}
 	mv.State, mv.Operation = StateCode, nil
@@ -188,7 +180,7 @@ func (m *Manager) activate(ctx context.Context, mv *move, h *host, r *runner) er
 	if err := m.catchUp(ctx, mv, h, r); err != nil && mv.Failures < lateTries {
 		return err
 	} else if err != nil {
-		mv.note("What was written at the old host in the last moments could not be looked for: " + err.Error())
+		mv.note(NoteLast, err.Error())
 	}
 	if err := m.opts.Here.Activate(ctx, mv.Account); err != nil {
 		return err
@@ -223,7 +215,7 @@ func withoutSignIn(err error) error {
 // the old host is let alone.
 func (m *Manager) leave(ctx context.Context, mv *move, h *host, _ *runner) error {
 	if named, err := m.named(ctx, mv); err == nil && !named {
-		mv.note("The DID names another server by now, so the account at the old host was left as it is.")
+		mv.note(NoteElsewhere, "")
 		mv.State = StateLeft
 		return nil
 	}
@@ -239,7 +231,7 @@ func (m *Manager) leave(ctx context.Context, mv *move, h *host, _ *runner) error
 		mv.Needs, mv.Error = NeedsFarewell, refused.Error()
 		return nil
 	case errors.Is(err, errSignIn), errors.As(err, &refused) && refused.final(), mv.Failures >= goodbyeTries:
-		mv.note("The account at the old host could not be deactivated; sign in there and do it. " + err.Error())
+		mv.note(NoteActive, err.Error())
 	default:
 		return err
 	}
@@ -269,7 +261,7 @@ func (m *Manager) finish(ctx context.Context, mv *move, h *host, _ *runner) erro
 		if err := m.opts.Here.MailReset(ctx, mv.Account); err != nil && mv.Failures < lateTries {
 			return err
 		} else if err != nil {
-			mv.note("No code for a new password could be mailed: " + err.Error())
+			mv.note(NoteNoReset, err.Error())
 		}
 	}
 	m.endSession(ctx, h)
@@ -281,7 +273,7 @@ func (m *Manager) finish(ctx context.Context, mv *move, h *host, _ *runner) erro
 // late notes if something was written at the old host between the last look and the end there.
 func (m *Manager) late(ctx context.Context, mv *move, h *host) {
 	if now, err := m.oldCommit(ctx, mv, h); err == nil && now != mv.Commit {
-		mv.note("Something was written at the old host while the account moved and is not here. Its last commit is " + now + ".")
+		mv.note(NoteLate, now)
 	}
 }
 

@@ -74,7 +74,8 @@ const (
 // Lost is a blob that could not be brought along.
 type Lost struct {
 	CID    string `json:"cid"`
-	Reason string `json:"reason"`
+	Code   string `json:"code,omitempty"` // see LostMissing and the rest
+	Reason string `json:"reason"`         // in English, or what the other host says
 }
 
 // move is what is stored of a move, as JSON.
@@ -98,7 +99,7 @@ type move struct {
 	Trouble   string          `json:"trouble,omitempty"`   // what kind of Error it is
 	OwnKey    string          `json:"ownKey,omitempty"`    // did:key of the rotation key that will sign, so that no code needs to be mailed
 	Needs     string          `json:"needs,omitempty"`     // NeedsSignIn and NeedsFarewell; the rest follows from the state
-	Notes     []string        `json:"notes,omitempty"`
+	Notes     []Note          `json:"notes,omitempty"`
 	Error     string          `json:"error,omitempty"`
 	Failures  int             `json:"failures,omitempty"` // in a row, of this step
 	RetryAt   time.Time       `json:"retryAt,omitzero"`

@@ -148,7 +148,7 @@ func (m *Manager) release(ctx context.Context, mv *move) error {
 	}
 	err := m.opts.Here.Release(ctx, mv.Account)
 	if errors.Is(err, ErrChanged) {
-		mv.note("The account here stays deactivated, because its DID does not name this server.")
+		mv.note(NoteDeactivated, "")
 		err = nil
 	}
 	if err == nil || errors.Is(err, store.ErrNotFound) {
@@ -231,7 +231,7 @@ func (m *Manager) abandonThere(ctx context.Context, mv *move, h *host, _ *runner
 		return errGone
 	}
 	if why != "" {
-		mv.note("A deactivated account, to which nothing refers, may be left at " + mv.Host + ": " + why + ". To have it gone at once, sign in there and delete it.")
+		mv.note(NoteLeft, why)
 	}
 	mv.tokens, mv.State, mv.EndedAt = tokens{}, StateAbandoned, time.Now().UTC()
 	return nil

@@ -38,11 +38,11 @@ func (m *Manager) fetchPreferences(ctx context.Context, mv *move, h *host) error
 		return err
 	}
 	if old == nil {
-		mv.note("The old host keeps no preferences.")
+		mv.note(NoteNoPrefsOld, "")
 		return nil
 	}
 	if mv.tokens.OAuth != nil && hidesBirthDate(old) {
-		mv.note("The old host does not give the date of birth to somebody who has signed in in a browser, so it is not here. Enter it anew in an app that asks for it.")
+		mv.note(NoteBirth, "")
 	}
 	if same, err := m.samePreferences(ctx, mv, old); same || err != nil {
 		return err

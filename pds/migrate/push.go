@@ -111,7 +111,7 @@ func (m *Manager) pushBlobs(ctx context.Context, mv *move, h *host, r *runner) e
 		return err
 	}
 	r.blobs.n.Store(st.ImportedBlobs)
-	t := &transfer{most: mv.mayLose(), carry: func(ctx context.Context, c cid.Cid) (string, error) { return m.pushBlob(ctx, mv, h, c, r) }}
+	t := &transfer{most: mv.mayLose(), carry: func(ctx context.Context, c cid.Cid) (why, error) { return m.pushBlob(ctx, mv, h, c, r) }}
 	err = m.missingThere(ctx, mv, h, func(page []cid.Cid) error { return t.page(ctx, page) })
 	if err != nil {
 		return err
@@ -159,13 +159,13 @@ func (m *Manager) missingThere(ctx context.Context, mv *move, h *host, yield fun
 }
 
 // pushBlob uploads one blob and sees that the new host has got these very bytes.
-func (m *Manager) pushBlob(ctx context.Context, mv *move, h *host, c cid.Cid, r *runner) (lost string, err error) {
+func (m *Manager) pushBlob(ctx context.Context, mv *move, h *host, c cid.Cid, r *runner) (lost why, err error) {
 	b, err := m.opts.Here.OpenBlob(ctx, mv.Account, c)
 	if errors.Is(err, store.ErrNotFound) {
-		return "its bytes are not on this server", nil
+		return why{LostMissing, "its bytes are not on this server"}, nil
 	}
 	if err != nil {
-		return "", err
+		return why{}, err
 	}
 	kind, size := b.Type, b.Size
 	b.Close()
@@ -184,15 +184,15 @@ func (m *Manager) pushBlob(ctx context.Context, mv *move, h *host, c cid.Cid, r 
 	var refused *HostError
 	switch {
 	case errors.As(err, &refused) && refused.ofBody():
-		return refused.Name + ": " + refused.Message, nil
+		return refusedBlob(refused), nil
 	case err != nil:
-		return "", err
+		return why{}, err
 	case out.Blob.Ref.Link != c.String():
-		return "the bytes on this server, or what the new host got of them, are not those that the CID says", nil
+		return why{LostOther, "the bytes on this server, or what the new host got of them, are not those that the CID says"}, nil
 	}
 	r.blobs.n.Add(1)
 	r.blobBytes.n.Add(size)
-	return "", nil
+	return why{}, nil
 }
 
 // ofBody tells that it is what was sent that is refused, and not who sends it.
@@ -214,7 +214,7 @@ func (m *Manager) pushPreferences(ctx context.Context, mv *move, h *host) error 
 		return err
 	}
 	if there == nil {
-		mv.note("The new host keeps no preferences.")
+		mv.note(NoteNoPrefsNew, "")
 		return nil
 	}
 	if same, err := equalPreferences(here, there); same || err != nil {

@@ -17,13 +17,13 @@ import (
 
 // Report is what is left of a move that is done.
 type Report struct {
-	Records   int64    `json:"records"`
-	Blobs     int64    `json:"blobs"`
-	BlobBytes int64    `json:"blobBytes"`
-	Lost      []Lost   `json:"lost,omitempty"`
-	Notes     []string `json:"notes,omitempty"`
-	Seconds   int64    `json:"seconds"`
-	Follows   int64    `json:"follows,omitempty"` // of the records; of a move out
+	Records   int64  `json:"records"`
+	Blobs     int64  `json:"blobs"`
+	BlobBytes int64  `json:"blobBytes"`
+	Lost      []Lost `json:"lost,omitempty"`
+	Notes     []Note `json:"notes,omitempty"`
+	Seconds   int64  `json:"seconds"`
+	Follows   int64  `json:"follows,omitempty"` // of the records; of a move out
 }
 
 func (m *Manager) report(ctx context.Context, mv *move) error {
@@ -83,7 +83,7 @@ type Status struct {
 	BlobsThere int64          `json:"blobsThere,omitempty"`
 	Operation  *plc.Operation `json:"operation,omitempty"` // for its owner to sign
 	Held       bool           `json:"held,omitempty"`      // the account here is deactivated by the move
-	Notes      []string       `json:"notes,omitempty"`
+	Notes      []Note         `json:"notes,omitempty"`
 }
 
 // MayEnd tells whether the move can be given up, or that can be tried.

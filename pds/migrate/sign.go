@@ -143,7 +143,7 @@ func (m *Manager) checkSignedThere(ctx context.Context, mv *move, op *plc.Operat
 	}
 	for _, key := range op.RotationKeys {
 		if slices.Contains(keys.theirs, key) {
-			mv.note("The DID keeps the rotation key " + key + ", which the old host recommends too: take it out if it is not yours.")
+			mv.note(NoteKey, key)
 		}
 	}
 	return nil

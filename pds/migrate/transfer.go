@@ -25,7 +25,7 @@ const (
 // transfer carries blobs from one host to the other, several at once. One that cannot be carried is noted and does not hold up the rest.
 type transfer struct {
 	// carry returns why a blob is lost, or an error after which it may be tried again.
-	carry func(context.Context, cid.Cid) (lost string, err error)
+	carry func(context.Context, cid.Cid) (lost why, err error)
 	most  int // of what may be lost
 
 	mu     sync.Mutex
@@ -51,8 +51,8 @@ func (t *transfer) page(ctx context.Context, cids []cid.Cid) error {
 			lost, err := t.carry(ctx, c)
 			t.mu.Lock()
 			defer t.mu.Unlock()
-			if lost != "" {
-				t.lost = append(t.lost, Lost{c.String(), clip(lost, maxReason)})
+			if lost != (why{}) {
+				t.lost = append(t.lost, Lost{c.String(), lost.code, clip(lost.text, maxReason)})
 			} else if err != nil {
 				t.failed = append(t.failed, fmt.Errorf("blob %s: %w", c, err))
 			}
@@ -98,7 +98,7 @@ func (t *transfer) giveUp(failures int) error {
 			return err // it is the network
 		}
 		c, reason, _ := strings.Cut(strings.TrimPrefix(e.Error(), "blob "), ": ")
-		t.lost = append(t.lost, Lost{c, clip(reason, maxReason)})
+		t.lost = append(t.lost, Lost{c, LostFaulty, clip(reason, maxReason)})
 	}
 	return nil
 }

@@ -50,11 +50,27 @@ type progressPage struct {
 	Took     string
 	Settling bool // the account here is not made yet
 	Gone     lostList
+	Remarks  []remark
+}
+
+// remark is a text, in Lang if that is not the page's language.
+type remark struct{ Text, Lang string }
+
+// remarks says what a move's owner should read. What other servers said about it is left to the command line.
+func (r *request) remarks(notes []migrate.Note, host string) (all []remark) {
+	for _, n := range notes {
+		if key := "move.note-" + n.Code; r.words.has(key) {
+			all = append(all, remark{Text: r.t(key, "host", host, "with", n.With)})
+		} else {
+			all = append(all, remark{n.Text, fallbackLanguage})
+		}
+	}
+	return all
 }
 
 // lostList is what a page lists of the blobs that could not be brought along.
 type lostList struct {
-	Some []migrate.Lost
+	Some []lostBlob
 	N    int // of all
 	More int // that are not listed
 }
@@ -62,9 +78,22 @@ type lostList struct {
 // maxLostShown keeps a page small: there may be thousands.
 const maxLostShown = 100
 
-func listLost(lost []migrate.Lost) lostList {
-	some := lost[:min(len(lost), maxLostShown)]
-	return lostList{some, len(lost), len(lost) - len(some)}
+// lostBlob is a blob and why it is lost.
+type lostBlob struct {
+	CID string
+	Why remark
+}
+
+func (r *request) listLost(lost []migrate.Lost) lostList {
+	list := lostList{N: len(lost), More: max(0, len(lost)-maxLostShown)}
+	for _, l := range lost[:len(lost)-list.More] {
+		b := lostBlob{l.CID, remark{l.Reason, fallbackLanguage}}
+		if key := "move.why-" + l.Code; r.words.has(key) {
+			b.Why = remark{Text: r.t(key)}
+		}
+		list.Some = append(list.Some, b)
+	}
+	return list
 }
 
 // moveStep is a line of what a move does.
@@ -81,7 +110,8 @@ var stepKeys = []string{"records", "blobs", "compare", "code", "switch"}
 
 func (r *request) progress(st *migrate.Status) progressPage {
 	p := progressPage{Status: st, Path: movePath, HostName: hostName(st.Host), Waits: st.Needs != "", Size: size(st.BlobBytes)}
-	p.Done, p.Of, p.Gone = st.BlobsHere, st.Blobs, listLost(st.Lost)
+	p.Done, p.Of, p.Gone = st.BlobsHere, st.Blobs, r.listLost(st.Lost)
+	p.Remarks = r.remarks(st.Notes, p.HostName)
 	if st.Out {
 		p.Path, p.Done = awayPath, st.BlobsThere
 	}
@@ -113,7 +143,7 @@ func (r *request) progress(st *migrate.Status) progressPage {
 		p.Unsigned = indented(st.Operation)
 	}
 	if st.Report != nil {
-		p.Gone = listLost(st.Report.Lost)
+		p.Gone, p.Remarks = r.listLost(st.Report.Lost), r.remarks(st.Report.Notes, p.HostName)
 		p.Size, p.Took = size(st.Report.BlobBytes), duration(time.Duration(st.Report.Seconds)*time.Second)
 	}
 	p.Key = fmt.Sprint(at, st.Needs, st.Trouble, st.State == migrate.StateAbandoning, st.State.Ended())
