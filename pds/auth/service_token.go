@@ -15,6 +15,7 @@ import (
 
 	"github.com/bluesky-social/indigo/atproto/atcrypto"
 	"github.com/bluesky-social/indigo/atproto/syntax"
+	strict "github.com/go-jose/go-jose/v4/json" // no member twice, and none in other letters
 )
 
 const (
@@ -150,10 +151,10 @@ func parseService(token string) (*parsedService, error) {
 			return nil, ErrBadJWT.because(err)
 		}
 	}
-	if err := json.Unmarshal(raw[0], &t.header); err != nil {
+	if err := strict.Unmarshal(raw[0], &t.header); err != nil {
 		return nil, ErrBadJWT.because(err)
 	}
-	if err := json.Unmarshal(raw[1], &t.claims); err != nil {
+	if err := strict.Unmarshal(raw[1], &t.claims); err != nil {
 		return nil, ErrBadJWT.because(err)
 	}
 	t.sig = raw[2]

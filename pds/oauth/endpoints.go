@@ -2,6 +2,7 @@ package oauth
 
 import (
 	"encoding/json"
+	"errors"
 	"io"
 	"mime"
 	"net/http"
@@ -159,8 +160,14 @@ func readForm(w http.ResponseWriter, r *http.Request) (url.Values, error) {
 		return nil, refuse(InvalidClient, "Clients authenticate themselves with a client_assertion, not with a header")
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxForm))
+	var large *http.MaxBytesError
+	if errors.As(err, &large) {
+		e := refuse(InvalidRequest, "The body is too large").because(err)
+		e.Status = http.StatusRequestEntityTooLarge
+		return nil, e
+	}
 	if err != nil {
-		return nil, refuse(InvalidRequest, "The body is too large, or did not come").because(err)
+		return nil, refuse(InvalidRequest, "The body did not come").because(err)
 	}
 	form, err := url.ParseQuery(string(body))
 	if err != nil {
