@@ -47,6 +47,9 @@ type Device struct {
 	Current  *SignedIn  // the one that the pages show; one of Accounts
 	// Cookie is what the browser shall be given in place of what it sent; "" when that goes on.
 	Cookie string
+	// Sitting is what it shall keep until it is closed, beside the cookie; "" when what it has goes on. Cookie may outlive the browser for one account, and those who did
+	// not want to be remembered are signed in for this sitting only.
+	Sitting string
 }
 
 // Remembered tells whether the cookie shall outlive the browser.
@@ -60,8 +63,9 @@ func (d *Device) Remembered() bool {
 }
 
 // OpenDevice returns the browser that sent a cookie, or nil when nobody is signed in there. A cookie is replaced every few minutes. The one before
-// goes on until the new one has come back; when an older one is sent, there are two who have it, and everybody is signed out in that browser.
-func (s *Service) OpenDevice(ctx context.Context, cookie string, v Visit) (*Device, error) {
+// goes on until the new one has come back; when an older one is sent, there are two who have it, and everybody is signed out in that browser. Without the sitting, those are
+// who did not want to be remembered.
+func (s *Service) OpenDevice(ctx context.Context, cookie, sitting string, v Visit) (*Device, error) {
 	id, generation, ok := s.readDeviceCookie(cookie)
 	if !ok {
 		return nil, nil
@@ -77,7 +81,7 @@ func (s *Service) OpenDevice(ctx context.Context, cookie string, v Visit) (*Devi
 	if deviceReplayed(row, generation, now) {
 		return nil, s.store.Update(ctx, func(tx *store.Tx) error { return tx.DeleteDevice(ctx, id) })
 	}
-	d, err := s.loadDevice(ctx, row, now)
+	d, err := s.loadDevice(ctx, row, hmac.Equal([]byte(sitting), []byte(s.sitting(id))), now)
 	if err != nil || d == nil {
 		return nil, err
 	}
@@ -99,14 +103,20 @@ func deviceReplayed(row store.Device, generation int64, now time.Time) bool {
 	return true
 }
 
-// loadDevice looks up who is signed in. It returns nil when that is nobody.
-func (s *Service) loadDevice(ctx context.Context, row store.Device, now time.Time) (*Device, error) {
+// loadDevice looks up who is signed in, and ends what has ended with the browser. It returns nil when nobody is.
+func (s *Service) loadDevice(ctx context.Context, row store.Device, sits bool, now time.Time) (*Device, error) {
 	rows, err := s.store.DeviceAccounts(ctx, row.ID)
 	if err != nil {
 		return nil, err
 	}
 	d := &Device{ID: row.ID}
 	for _, r := range rows {
+		if !r.Remembered && !sits {
+			if err := s.SignOutDevice(ctx, row.ID, r.Account); err != nil {
+				return nil, err
+			}
+			continue
+		}
 		lifetime := ForgottenLifetime
 		if r.Remembered {
 			lifetime = RememberedLifetime
@@ -190,14 +200,14 @@ func (s *Service) SignInDevice(ctx context.Context, d *Device, acct *store.Accou
 	if err != nil {
 		return nil, err
 	}
-	fresh, err := s.loadDevice(ctx, row, now)
+	fresh, err := s.loadDevice(ctx, row, true, now)
 	if err == nil && fresh == nil {
 		err = signedOut()
 	}
 	if err != nil {
 		return nil, err
 	}
-	fresh.Cookie = s.deviceCookie(row.ID, row.Generation)
+	fresh.Cookie, fresh.Sitting = s.deviceCookie(row.ID, row.Generation), s.sitting(row.ID)
 	return fresh, nil
 }
 
@@ -303,6 +313,13 @@ func (s *Service) deviceCookie(id string, generation int64) string {
 func (s *Service) IsDeviceCookie(cookie string) bool {
 	_, _, ok := s.readDeviceCookie(cookie)
 	return ok
+}
+
+// sitting shows that a browser was not closed since somebody signed in there.
+func (s *Service) sitting(id string) string {
+	mac := hmac.New(sha256.New, s.opts.Seal.Derive("device sittings"))
+	mac.Write([]byte(id))
+	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
 }
 
 func (s *Service) readDeviceCookie(cookie string) (id string, generation int64, ok bool) {

@@ -14,8 +14,9 @@ var visit = Visit{IP: "192.0.2.1", UserAgent: "Browser"}
 // browser is somebody's browser: it keeps the cookie.
 type browser struct {
 	*world
-	t      *testing.T
-	cookie string
+	t       *testing.T
+	cookie  string
+	sitting string
 }
 
 func (b *browser) signIn(acct *store.Account, remember bool) {
@@ -24,7 +25,7 @@ func (b *browser) signIn(acct *store.Account, remember bool) {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	b.cookie = d.Cookie
+	b.cookie, b.sitting = d.Cookie, d.Sitting
 }
 
 // open makes a request, and keeps the cookie that comes with the answer.
@@ -40,7 +41,7 @@ func (b *browser) open() *Device {
 // lose makes a request whose answer does not arrive.
 func (b *browser) lose() *Device {
 	b.t.Helper()
-	d, err := b.OpenDevice(context.Background(), b.cookie, visit)
+	d, err := b.OpenDevice(context.Background(), b.cookie, b.sitting, visit)
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -49,7 +50,7 @@ func (b *browser) lose() *Device {
 
 func TestDeviceCookieIsRenewed(t *testing.T) {
 	w := newWorld(t)
-	b := &browser{w, t, ""}
+	b := &browser{world: w, t: t, cookie: ""}
 	b.signIn(w.person().Account, true)
 	first := b.cookie
 	b.open()
@@ -68,7 +69,7 @@ func TestDeviceCookieIsRenewed(t *testing.T) {
 	if b.open() == nil {
 		t.Fatal("the new cookie does not work")
 	}
-	old := &browser{w, t, first}
+	old := &browser{world: w, t: t, cookie: first}
 	if old.lose() == nil {
 		t.Fatal("a request of another tab, a moment later, was signed out")
 	}
@@ -76,9 +77,9 @@ func TestDeviceCookieIsRenewed(t *testing.T) {
 
 func TestStolenDeviceCookieSignsOut(t *testing.T) {
 	w := newWorld(t)
-	b := &browser{w, t, ""}
+	b := &browser{world: w, t: t, cookie: ""}
 	b.signIn(w.person().Account, true)
-	thief := &browser{w, t, b.cookie}
+	thief := &browser{world: w, t: t, cookie: b.cookie}
 	w.pass(deviceRotation)
 	b.open()
 	b.open()
@@ -93,7 +94,7 @@ func TestStolenDeviceCookieSignsOut(t *testing.T) {
 
 func TestForgedDeviceCookie(t *testing.T) {
 	w := newWorld(t)
-	b := &browser{w, t, ""}
+	b := &browser{world: w, t: t, cookie: ""}
 	b.signIn(w.person().Account, true)
 	good := b.cookie
 	parts := strings.Split(good, ".")
@@ -109,9 +110,9 @@ func TestForgedDeviceCookie(t *testing.T) {
 
 func TestSignInReplacesAPlantedCookie(t *testing.T) {
 	w := newWorld(t)
-	mallory := &browser{w, t, ""}
+	mallory := &browser{world: w, t: t, cookie: ""}
 	mallory.signIn(w.person().Account, true)
-	alice := &browser{w, t, mallory.cookie}
+	alice := &browser{world: w, t: t, cookie: mallory.cookie}
 	alice.signIn(w.person().Account, true)
 	if mallory.lose() != nil {
 		t.Error("who has planted the cookie is signed in with alice")
@@ -136,7 +137,7 @@ func TestDeviceSignInsEnd(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
-			b := &browser{w, t, ""}
+			b := &browser{world: w, t: t, cookie: ""}
 			acct := w.person().Account
 			b.signIn(acct, c.remember)
 			if err := c.end(w, acct); err != nil {
@@ -158,11 +159,11 @@ func TestDeviceSignInsEnd(t *testing.T) {
 func TestDevicesAreBounded(t *testing.T) {
 	w := newWorld(t)
 	acct := w.person().Account
-	first := &browser{w, t, ""}
+	first := &browser{world: w, t: t, cookie: ""}
 	first.signIn(acct, true)
 	for range store.MaxDevices {
 		w.pass(time.Second)
-		(&browser{w, t, ""}).signIn(acct, true)
+		(&browser{world: w, t: t, cookie: ""}).signIn(acct, true)
 	}
 	if list, err := w.Devices(context.Background(), acct.ID); err != nil || len(list) != store.MaxDevices {
 		t.Errorf("%d browsers, %v", len(list), err)
@@ -197,4 +198,37 @@ func TestHalfSignIn(t *testing.T) {
 	w.pass(halfLifetime)
 	_, err = w.OpenHalfSignIn(ctx, half, "browser")
 	want(t, ErrSessionRevoked, err)
+}
+
+// A browser that several people share forgets, when it is closed, whoever did not want to be remembered, whatever the others wanted.
+func TestClosedBrowserForgets(t *testing.T) {
+	w := newWorld(t)
+	b := &browser{world: w, t: t}
+	alice, bob, carol := w.person().Account, w.person().Account, w.person().Account
+	b.signIn(alice, false)
+	b.signIn(bob, true)
+	b.signIn(carol, false)
+	names := func(d *Device) (out []string) {
+		for _, a := range d.Accounts {
+			out = append(out, string(a.Account.Handle))
+		}
+		return out
+	}
+	if d := b.open(); len(d.Accounts) != 3 {
+		t.Fatalf("signed in: %v", names(d))
+	}
+	b.sitting = ""
+	d := b.open()
+	if d == nil || len(d.Accounts) != 1 || d.Current.Account.ID != bob.ID {
+		t.Fatalf("after the browser was closed: %v", names(d))
+	}
+	b.signIn(w.person().Account, false) // begins a sitting, which brings nobody back
+	if d := b.open(); len(d.Accounts) != 2 {
+		t.Errorf("signed in: %v", names(d))
+	}
+	for _, a := range []*store.Account{alice, carol} {
+		if list, err := w.Devices(context.Background(), a.ID); err != nil || len(list) > 0 {
+			t.Errorf("%s is listed: %+v %v", a.Handle, list, err)
+		}
+	}
 }

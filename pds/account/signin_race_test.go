@@ -84,7 +84,7 @@ func TestResetWhileABrowserConfirms(t *testing.T) {
 		t.Fatal(err)
 	}
 	want(t, ErrSessionRevoked, w.ConfirmDevice(ctx, d, d.Current, ProofPassword))
-	if now, err := w.OpenDevice(ctx, d.Cookie, Visit{}); err != nil || now != nil {
+	if now, err := w.OpenDevice(ctx, d.Cookie, d.Sitting, Visit{}); err != nil || now != nil {
 		t.Errorf("the browser is signed in again: %+v %v", now, err)
 	}
 }
@@ -118,7 +118,7 @@ func TestWhatWasAskedBeforeAResetLeavesNothingBehind(t *testing.T) {
 				t.Fatal(err)
 			}
 			want(t, ErrSessionRevoked, ask(w, d, login))
-			if now, err := w.OpenDevice(ctx, d.Cookie, Visit{}); err != nil || now != nil {
+			if now, err := w.OpenDevice(ctx, d.Cookie, d.Sitting, Visit{}); err != nil || now != nil {
 				t.Errorf("the browser is signed in again: %+v %v", now, err)
 			}
 			if list, err := w.AppPasswords(ctx, a.ID); err != nil || len(list) > 0 {

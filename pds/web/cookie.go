@@ -8,6 +8,7 @@ import (
 // Names of cookies. On https they get the prefix "__Host-", with which browsers take them from this very host only.
 const (
 	deviceCookie   = "perch-device"   // who is signed in
+	sittingCookie  = "perch-sitting"  // that the browser was not closed since
 	browserCookie  = "perch-browser"  // against forged requests
 	languageCookie = "perch-language" // chosen by hand
 	flashCookie    = "perch-flash"    // what the next page says

@@ -101,7 +101,7 @@ func (r *request) prepare(read handler) error {
 		return err
 	}
 	if cookie := r.cookie(deviceCookie); cookie != "" {
-		d, err := r.site.opts.Accounts.OpenDevice(r.Context(), cookie, r.site.opts.Visit(r.Request))
+		d, err := r.site.opts.Accounts.OpenDevice(r.Context(), cookie, r.cookie(sittingCookie), r.site.opts.Visit(r.Request))
 		if err != nil {
 			return err
 		}
@@ -164,6 +164,9 @@ func (r *request) keepDevice(d *account.Device) {
 		age = account.RememberedLifetime
 	}
 	r.setCookie(deviceCookie, d.Cookie, age)
+	if d.Sitting != "" {
+		r.setCookie(sittingCookie, d.Sitting, 0)
+	}
 }
 
 // signedIn lets in those who are signed in, and leads others to the sign-in and back.
