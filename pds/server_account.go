@@ -66,7 +66,15 @@ type createAccountOutput struct {
 }
 
 // createAccount makes a new did:plc account, or the account of somebody who moves here and brings a DID.
-func (s *Server) createAccount(ctx context.Context, in *createAccountInput) (*createAccountOutput, error) {
+func (s *Server) createAccount(ctx context.Context, in *createAccountInput) (out *createAccountOutput, err error) {
+	err = s.tellingTaken(ctx, func() error {
+		out, err = s.createAccountOf(ctx, in)
+		return err
+	})
+	return out, err
+}
+
+func (s *Server) createAccountOf(ctx context.Context, in *createAccountInput) (*createAccountOutput, error) {
 	if len(in.PLCOp) > 0 {
 		return nil, xrpc.InvalidRequest(`Unsupported input: "plcOp". Send it to submitPlcOperation once the account is made`)
 	}

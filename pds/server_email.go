@@ -86,7 +86,9 @@ type updateEmailInput struct {
 }
 
 func (s *Server) updateEmail(ctx context.Context, in *updateEmailInput) (*struct{}, error) {
-	return &struct{}{}, s.accounts.UpdateEmail(ctx, auth.From(ctx).Account.ID, in.Email, in.Token, in.EmailAuthFactor)
+	return &struct{}{}, s.tellingTaken(ctx, func() error {
+		return s.accounts.UpdateEmail(ctx, auth.From(ctx).Account.ID, in.Email, in.Token, in.EmailAuthFactor)
+	})
 }
 
 func (s *Server) requestAccountDelete(ctx context.Context, _ *struct{}) (*struct{}, error) {

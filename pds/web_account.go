@@ -52,6 +52,11 @@ func (h pageHost) SendCode(ctx context.Context, acct *store.Account, purpose acc
 	return forPage(h.s.mailCode(ctx, acct, purpose))
 }
 
+// ChangeEmail implements web.AccountHost.
+func (h pageHost) ChangeEmail(ctx context.Context, acct *store.Account, email, code string) error {
+	return tooManyForPage(h.s.tellingTaken(ctx, func() error { return h.s.accounts.UpdateEmail(ctx, acct.ID, email, code, nil) }))
+}
+
 // ChangeHandle implements web.AccountHost.
 func (h pageHost) ChangeHandle(ctx context.Context, acct *store.Account, handle string) error {
 	return forPage(h.s.changeHandle(ctx, acct, handle, false))

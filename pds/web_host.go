@@ -3,6 +3,7 @@ package pds
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"strconv"
 	"time"
@@ -78,12 +79,23 @@ type pageHost struct{ s *Server }
 
 // SignUp implements web.Host.
 func (h pageHost) SignUp(ctx context.Context, in account.NewAccount) (*store.Account, error) {
-	session, err := h.s.newAccount(ctx, in, "")
+	var session account.Session
+	err := h.s.tellingTaken(ctx, func() (err error) {
+		session, err = h.s.newAccount(ctx, in, "")
+		return err
+	})
 	if err != nil {
-		return nil, err
+		return nil, tooManyForPage(err)
 	}
 	// The tokens of an app's session would be nobody's: who signs up here is signed in in the browser.
 	return session.Account, h.s.accounts.EndSession(ctx, session.Account.ID, session.ID)
+}
+
+func tooManyForPage(err error) error {
+	if errors.Is(err, errTooManyTaken) {
+		return fmt.Errorf("%w: %w", web.ErrLimit, err)
+	}
+	return err
 }
 
 // HandleFree implements web.Host.

@@ -174,3 +174,44 @@ func TestSpellingsShareTheirGuesses(t *testing.T) {
 	away.header.Set("X-Forwarded-For", "203.0.113.7")
 	away.signIn("alice@example.com", "alice-password").shows(200, "/account", "alice.test")
 }
+
+// Who signs up learns that an address is taken, but strangers get no list together, and nobody learns it without an invite code where one is needed.
+func TestTakenAddressesAreToldRarely(t *testing.T) {
+	n := startNetwork(t, func(c *Config) { c.RateLimitsEnabled = true })
+	alice := n.signUp(t, "alice")
+	v := n.visitor(t).open("/account/sign-up")
+	page := func() *visitor {
+		return v.open("/account/sign-up").send("/account/sign-up", "handle", "mallory", "email", "ALICE@example.com", "password", "mallory-password")
+	}
+	method := func(email string) *answer {
+		return n.anonymous(t).post("com.atproto.server.createAccount", map[string]any{"handle": "mallory.test", "email": email, "password": "mallory-password"})
+	}
+	for range takenAddresses / 2 {
+		page().shows(422, "/account/sign-up", "cannot be used")
+		method("alice@example.com").fails(400, "InvalidRequest")
+	}
+	page().shows(429, "/account/sign-up", "Too many attempts")
+	method("alice@example.com").fails(429, "RateLimitExceeded")
+	method("free@example.com").fails(429, "RateLimitExceeded") // as one that is taken
+	alice.post("com.atproto.server.updateEmail", map[string]any{"email": "free@example.com"}).fails(429, "RateLimitExceeded")
+	v.header.Set("X-Forwarded-For", "203.0.113.7")
+	page().shows(422, "/account/sign-up", "cannot be used")
+}
+
+func TestTakenAddressesNeedAnInvite(t *testing.T) {
+	n := startNetwork(t, nil)
+	n.signUp(t, "alice")
+	n.stop()
+	n.start(func(c *Config) { c.InviteRequired = true })
+	answers := map[string]bool{}
+	for _, email := range []string{"alice@example.com", "free@example.com"} {
+		for _, code := range []string{"", "localhost-abcde-fghij"} {
+			a := n.anonymous(t).post("com.atproto.server.createAccount", map[string]any{"handle": "mallory.test", "email": email, "password": "mallory-password", "inviteCode": code})
+			a.fails(400, "InvalidInviteCode")
+			answers[code+string(a.body)] = true
+		}
+	}
+	if len(answers) != 2 {
+		t.Errorf("the answers differ: %v", answers)
+	}
+}

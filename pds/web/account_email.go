@@ -61,7 +61,7 @@ func (s *Site) askEmailChange(r *request) error {
 func (s *Site) changeEmail(r *request) error {
 	f := r.form()
 	acct := r.current().Account
-	err := s.opts.Accounts.UpdateEmail(r.Context(), acct.ID, f.Value("email"), f.Value("change-code"), nil)
+	err := s.opts.Host.ChangeEmail(r.Context(), acct, f.Value("email"), f.Value("change-code"))
 	if err != nil {
 		if !r.refusal(f, err) {
 			return err

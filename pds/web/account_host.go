@@ -22,6 +22,8 @@ var (
 	ErrDirectory = errors.New("DID directory does not answer")
 	// ErrBusy: try again in a moment.
 	ErrBusy = errors.New("server is busy")
+	// ErrLimit: it was asked for too often.
+	ErrLimit = errors.New("too many requests")
 	// ErrProfile: a name or description is too long.
 	ErrProfile = errors.New("profile does not fit its lexicon")
 )
@@ -42,6 +44,8 @@ func (r *Refused) Unwrap() error { return r.Err }
 type AccountHost interface {
 	// SendCode mails a code for a purpose to the account's address.
 	SendCode(ctx context.Context, acct *store.Account, purpose account.Purpose) error
+	// ChangeEmail gives it another e-mail address, with the code that went to the present one if that is confirmed.
+	ChangeEmail(ctx context.Context, acct *store.Account, email, code string) error
 	// ChangeHandle gives the account another handle, in its DID too.
 	ChangeHandle(ctx context.Context, acct *store.Account, handle string) error
 	// InspectHandle tells what DNS and the web say of a handle.

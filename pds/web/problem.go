@@ -63,6 +63,8 @@ func problemOf(err error) *pageProblem {
 	switch {
 	case errors.As(err, &p):
 		return p
+	case errors.Is(err, ErrLimit):
+		return problem(http.StatusTooManyRequests, "limit")
 	case errors.Is(err, account.ErrTakendown):
 		return problem(http.StatusForbidden, "takendown")
 	case errors.Is(err, store.ErrNotFound):
