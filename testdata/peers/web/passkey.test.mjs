@@ -50,6 +50,9 @@ async function authenticator(v, present = true) {
   }
 }
 
+// offerNothing has the pages of the tab wait for the button: an authenticator that is touched takes every offer, again and again when it is refused.
+const offerNothing = (page) => page.addInitScript(() => { PublicKeyCredential.isConditionalMediationAvailable = async () => false })
+
 for (const size of Object.keys(sizes)) {
   test(`a passkey on a ${size}`, async () => {
     const v = await visit(browser, size)
@@ -100,6 +103,17 @@ for (const size of Object.keys(sizes)) {
     await page.goto(url + '/account/passkeys')
     await page.click('button:has-text("Remove")')
     await page.waitForSelector('text=The passkey is removed')
+
+    assert.equal((await device.keys()).length, 1) // the authenticator has it yet
+    await offerNothing(page)
+    await signOut(page)
+    await page.click('text="Sign in with a passkey"')
+    await page.waitForSelector('text=This passkey does not work here')
+    await audit(v, 'sign-in-passkey-removed')
+    await page.goto(url + '/account')
+    await page.waitForURL('**/account/sign-in?*')
+    await signIn(page, name)
+    await page.waitForURL('**/account')
     await v.context.close()
   })
 }
@@ -137,14 +151,42 @@ test('a passkey after the password', async () => {
   await page.click('button:has-text("Add a passkey")')
   await page.waitForSelector('h2:has-text("Passkey 1")')
   const { secret } = await operate({ action: 'begin' })
-  await operate({ action: 'confirm', code: totp(secret) })
+  const { recoveryCodes } = await operate({ action: 'confirm', code: totp(secret) })
   await device.touch(false)
   await signOut(page)
   await signIn(page, 'twofold')
   await page.waitForSelector('text=Confirm that it is you')
   await audit(v, 'factor-passkey')
+  await offerNothing(page)
+  await device.verify(false) // a wrong finger
   await device.touch(true)
   await page.click('text="Use a passkey"')
+  await page.waitForSelector('text=No passkey was used')
+  await audit(v, 'factor-passkey-failed')
+  await page.goto(url + '/account') // the password alone has opened nothing
+  await page.waitForURL('**/account/sign-in?*')
+  await device.touch(false)
+  await device.verify(true)
+  await signIn(page, 'twofold')
+  await page.waitForSelector('text=Confirm that it is you')
+  await device.touch(true)
+  await page.click('text="Use a passkey"')
+  await page.waitForURL('**/account')
+
+  await page.goto(url + '/account/passkeys')
+  await page.click('button:has-text("Remove")')
+  await page.waitForSelector('text=The passkey is removed')
+  await signOut(page)
+  await signIn(page, 'twofold')
+  await page.waitForSelector('text=Confirm that it is you')
+  assert.equal(await page.isVisible('text="Use a passkey"'), false)
+  await audit(v, 'factor-passkey-removed')
+  await page.fill('#code', '000000')
+  await page.press('#code', 'Enter')
+  await page.waitForSelector('#code-error')
+  await audit(v, 'factor-wrong')
+  await page.fill('#code', recoveryCodes[0])
+  await page.press('#code', 'Enter')
   await page.waitForURL('**/account')
   await v.context.close()
 })
