@@ -215,3 +215,22 @@ func TestTakenAddressesNeedAnInvite(t *testing.T) {
 		t.Errorf("the answers differ: %v", answers)
 	}
 }
+
+// The page sets an app up where there is none. One that is in force ends by a code of it, whoever has begun another; and what was begun before a reset is nobody's.
+func TestAppInForceIsNotReplaced(t *testing.T) {
+	n := startNetwork(t, nil)
+	alice := n.signUp(t, "alice")
+	v := n.visitor(t).signIn("alice.test", "alice-password")
+	v.open("/account/security").send("/account/security", "do", "app").shows(200, "/account/security/app")
+	if err := n.srv.accounts.SetPassword(t.Context(), n.accountOf(t, alice.did).ID, "alice-password", false); err != nil {
+		t.Fatal(err)
+	}
+	v.signIn("alice.test", "alice-password").open("/account/security/app").shows(200, "/account/security")
+
+	v.send("/account/security", "do", "app")
+	code := totpNow(t, v.textOf("secret"))
+	v.send("/account/security/app", "do", "confirm", "code", code[:3]+" "+code[3:]).shows(200, "/account/security/app", "recovery codes") // as apps show it
+	other, _ := n.factor(t, FactorRequest{Account: alice.did, Action: FactorBegin})
+	v.send("/account/security/app", "do", "confirm", "code", totpNow(t, other.Secret)).shows(200, "/account/security")
+	n.signInWith(t, "alice.test", "alice-password", totpNow(t, other.Secret)).fails(400, "InvalidToken")
+}

@@ -107,6 +107,9 @@ func (s *Service) setPassword(ctx context.Context, tx *store.Tx, id store.Accoun
 	if err := tx.DeleteEmailTokens(ctx, id); err != nil {
 		return err
 	}
+	if err := endPendingTOTP(ctx, tx, id); err != nil {
+		return err
+	}
 	return endSessions(ctx, tx, id)
 }
 

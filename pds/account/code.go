@@ -7,7 +7,6 @@ import (
 	"crypto/sha256"
 	"encoding/base32"
 	"errors"
-	"strings"
 	"time"
 
 	"perch/pds/store"
@@ -117,7 +116,7 @@ func newCodeText() string {
 // space and a missing dash do not matter.
 func (s *Service) hashCode(purpose Purpose, text string) []byte {
 	mac := hmac.New(sha256.New, s.opts.Seal.Derive("e-mail codes"))
-	mac.Write([]byte(string(purpose) + "\x00" + strings.ToUpper(strings.ReplaceAll(strings.Join(strings.Fields(text), ""), "-", ""))))
+	mac.Write([]byte(string(purpose) + "\x00" + plainCode(text)))
 	return mac.Sum(nil)
 }
 

@@ -232,6 +232,16 @@ func (s *Service) BeginTOTP(ctx context.Context, acct *store.Account) (TOTPSetup
 	return s.totpSetup(acct, secret), err
 }
 
+// endPendingTOTP forgets a secret that was begun: it may be known to somebody else.
+func endPendingTOTP(ctx context.Context, tx *store.Tx, id store.AccountID) error {
+	f, err := tx.SecondFactor(ctx, id)
+	if err != nil || len(f.TOTPPending) == 0 {
+		return err
+	}
+	f.TOTPPending = nil
+	return tx.PutSecondFactor(ctx, f)
+}
+
 // PendingTOTP returns the secret that BeginTOTP has made and ConfirmTOTP has not seen a code of yet. The error is store.ErrNotFound when there is none.
 func (s *Service) PendingTOTP(ctx context.Context, acct *store.Account) (TOTPSetup, error) {
 	f, err := s.store.SecondFactor(ctx, acct.ID)
@@ -265,7 +275,7 @@ func (s *Service) ConfirmTOTP(ctx context.Context, acct *store.Account, code str
 		if err != nil {
 			return err
 		}
-		step, ok := matchTOTP(secret, strings.TrimSpace(code), s.now(), 0)
+		step, ok := matchTOTP(secret, withoutSpaces(code), s.now(), 0)
 		if !ok {
 			return factorInvalid()
 		}
@@ -321,8 +331,11 @@ func recoveryHash(id store.AccountID, code string) []byte {
 
 // plainCode is a code without what people add or leave out: small letters, spaces, dashes.
 func plainCode(code string) string {
-	return strings.ToUpper(strings.ReplaceAll(strings.Join(strings.Fields(code), ""), "-", ""))
+	return strings.ToUpper(strings.ReplaceAll(withoutSpaces(code), "-", ""))
 }
+
+// withoutSpaces is a code as apps mean it that show it in two halves.
+func withoutSpaces(code string) string { return strings.Join(strings.Fields(code), "") }
 
 func newRecoveryCodes() []string {
 	codes := make([]string, recoveryCodes)

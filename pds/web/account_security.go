@@ -146,9 +146,16 @@ func (r *request) totp(f *Form) error {
 	return r.renderForm("totp", f, totpPage{setup, qr})
 }
 
-// confirmTOTP puts the app into force, and shows the recovery codes once.
+// confirmTOTP puts the app into force, and shows the recovery codes once. It takes no place of one that is in force, which ends by a code of its own only.
 func (s *Site) confirmTOTP(r *request) error {
 	f := r.form()
+	factors, err := s.opts.Accounts.Factors(r.Context(), r.current().Account.ID)
+	if err != nil {
+		return err
+	}
+	if factors.TOTP {
+		return r.redirect("/account/security")
+	}
 	codes, err := s.opts.Accounts.ConfirmTOTP(r.Context(), r.current().Account, f.Value("code"))
 	if err != nil {
 		if !r.refusal(f, err) {

@@ -79,10 +79,17 @@ func appName(c oauth.Client) string {
 
 func originOf(address string) string {
 	u, err := url.Parse(address)
-	if err != nil || u.Host == "" {
+	if err != nil || !plainHost(u.Host) {
 		return ""
 	}
 	return u.Scheme + "://" + u.Host
+}
+
+// plainHost tells whether a host can stand in a Content-Security-Policy. URLs permit more, as a semicolon, with which a directive would end.
+func plainHost(host string) bool {
+	return host != "" && !strings.ContainsFunc(host, func(c rune) bool {
+		return !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.ContainsRune(".-_:", c))
+	})
 }
 
 // formTarget is a redirect URI as form-action knows it. It has no form for IPv6 addresses and for the private schemes of programs but the scheme.
@@ -91,7 +98,7 @@ func formTarget(redirectURI string) string {
 	if err != nil {
 		return "'none'"
 	}
-	if u.Host == "" || strings.HasPrefix(u.Host, "[") {
+	if !plainHost(u.Host) {
 		return u.Scheme + ":"
 	}
 	return u.Scheme + "://" + u.Host
