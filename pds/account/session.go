@@ -24,11 +24,11 @@ const sessionIDBytes = 32
 
 // Session is a sign-in for which tokens can be made.
 type Session struct {
-	ID          string // "" for a session that cannot be refreshed: a taken-down account's
+	ID          string
 	Account     *store.Account
 	AppPassword string // name; "" for the main password
 	Privileged  bool
-	Takendown   bool // signed in only to leave
+	Takendown   bool // signed in only to leave; it cannot be refreshed
 	ExpiresAt   time.Time
 }
 
@@ -42,16 +42,15 @@ func (s *Service) StartSession(ctx context.Context, login Login, allowTakendown 
 			return err
 		}
 		now := s.now()
-		ses = Session{Account: acct, AppPassword: login.AppPassword, Privileged: login.Privileged, ExpiresAt: now.Add(RefreshLifetime)}
+		ses = Session{ID: newSessionID(), Account: acct, AppPassword: login.AppPassword, Privileged: login.Privileged, ExpiresAt: now.Add(RefreshLifetime)}
 		if !barred(acct) {
-			ses.ID = newSessionID()
 			return tx.CreateSession(ctx, ses.row(now))
 		}
 		if !allowTakendown || login.AppPassword != "" {
 			return refuse(ErrTakendown, "Account has been taken down")
 		}
 		ses.Takendown, ses.ExpiresAt = true, now.Add(AccessLifetime)
-		return nil
+		return tx.CreateSession(ctx, ses.row(now)) // so that a new password ends it
 	})
 	if err != nil {
 		return Session{}, err

@@ -139,11 +139,18 @@ func TestTakendownLogin(t *testing.T) {
 	_, err = w.StartSession(ctx, login, false)
 	want(t, ErrTakendown, err)
 	ses, err := w.StartSession(ctx, login, true)
-	if err != nil || !ses.Takendown || ses.ID != "" {
+	if err != nil || !ses.Takendown {
 		t.Fatalf("%+v, %v", ses, err)
 	}
-	if all, _ := w.st.Sessions(ctx, a.ID); len(all) != 0 {
-		t.Fatalf("%d sessions are stored", len(all))
+	// It is stored, so that it can be ended, for as long as its access token is good.
+	if all, _ := w.st.Sessions(ctx, a.ID); len(all) != 1 || all[0].ExpiresAt.Sub(all[0].CreatedAt) != AccessLifetime {
+		t.Fatalf("stored: %+v", all)
+	}
+	if err := w.SetPassword(ctx, a.ID, "another password", true); err != nil {
+		t.Fatal(err)
+	}
+	if live, err := w.SessionLive(ctx, a.ID, ses.ID); live || err != nil {
+		t.Fatalf("the session outlives the password: %v", err)
 	}
 }
 

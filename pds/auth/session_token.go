@@ -56,8 +56,8 @@ func (v *Verifier) Tokens(s account.Session) (Tokens, error) {
 		return Tokens{}, err
 	}
 	claims.Scope, claims.Expires, claims.ID, claims.Session = ScopeRefresh, jwt.NewNumericDate(s.ExpiresAt), s.ID, ""
-	if claims.ID == "" {
-		claims.ID = "none" // the lexicon wants a refresh token always; of this one there is no session
+	if s.Takendown {
+		claims.ID = "none" // the lexicon wants a refresh token always; this one is good for nothing
 	}
 	refresh, err := v.sign(typeRefresh, claims)
 	return Tokens{Access: access, Refresh: refresh}, err
