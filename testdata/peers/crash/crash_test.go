@@ -8,9 +8,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"net/http"
-	"net/http/httptest"
 	"os"
-	"path/filepath"
 	"strconv"
 	"sync"
 	"testing"
@@ -18,9 +16,9 @@ import (
 
 	"github.com/ipfs/go-cid"
 
-	"perch/identity/plc"
 	"perch/testdata/peers/bench/server"
 	"perch/testdata/peers/bench/wire"
+	"perch/testdata/peers/peertest"
 )
 
 const (
@@ -85,31 +83,11 @@ func TestKilledAtRandom(t *testing.T) {
 func newWorld(t *testing.T, seed uint64) *world {
 	dir := t.TempDir()
 	w := &world{
-		reference: os.Getenv("PERCH_CRASH_TARGET") == "reference", plc: startPLC(t, dir),
+		reference: os.Getenv("PERCH_CRASH_TARGET") == "reference", plc: peertest.PLC(t, dir),
 		rng: rand.New(rand.NewPCG(seed, 0)), replicas: map[string]*replica{},
 	}
-	port, err := server.FreePort()
-	if err != nil {
-		t.Fatal(err)
-	}
-	data := filepath.Join(dir, "data")
-	if err := os.Mkdir(data, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if w.reference {
-		peers, err := server.PeersDir()
-		if err != nil {
-			t.Fatal(err)
-		}
-		w.spec = server.Reference(peers, data, port, w.plc)
-	} else {
-		bin, err := server.BuildPerch(dir)
-		if err != nil {
-			t.Fatal(err)
-		}
-		w.spec = server.Perch(bin, data, port, w.plc)
-	}
-	w.conn = wire.NewConn("127.0.0.1:" + strconv.Itoa(port))
+	w.spec = peertest.Spec(t, dir, w.plc, w.reference)
+	w.conn = wire.NewConn("127.0.0.1:" + strconv.Itoa(w.spec.Port))
 	t.Cleanup(func() {
 		if w.server != nil {
 			w.server.Kill()
@@ -119,19 +97,6 @@ func newWorld(t *testing.T, seed uint64) *world {
 		}
 	})
 	return w
-}
-
-func startPLC(t *testing.T, dir string) string {
-	directory, err := plc.OpenDirectory(filepath.Join(dir, "plc.jsonl"), plc.DirectoryOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := httptest.NewServer(directory)
-	t.Cleanup(func() {
-		s.Close()
-		directory.Close()
-	})
-	return s.URL
 }
 
 // start starts the server; now and then it is killed once more while it starts.

@@ -1,29 +1,24 @@
 package hostile
 
 import (
-	"context"
 	"encoding/base64"
 	"fmt"
-	"net/http/httptest"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
-	"perch/identity/plc"
 	"perch/testdata/peers/bench/server"
 	"perch/testdata/peers/bench/wire"
+	"perch/testdata/peers/peertest"
 )
 
 const (
-	startTimeout = 30 * time.Second
-	minRows      = 600
-	maxMemory    = 600 << 20 // after everything; far above what it should be, far below what a leak of the large bodies makes
-	adminSecret  = "admin"
-	jwtSecret    = "0123456789abcdef0123456789abcdef" // that of server.Perch
+	minRows     = 600
+	maxMemory   = 600 << 20 // after everything; far above what it should be, far below what a leak of the large bodies makes
+	adminSecret = "admin"
+	jwtSecret   = "0123456789abcdef0123456789abcdef" // that of server.Perch
 )
 
 // target is the server under attack.
@@ -96,59 +91,12 @@ func (s *target) rows(t *testing.T) []row {
 func start(t *testing.T) *target {
 	dir := t.TempDir()
 	s := &target{reference: os.Getenv("PERCH_HOSTILE_TARGET") == "reference", vectors: indigo(t)}
-	s.spec = s.specification(t, dir, startPLC(t, dir))
-	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
-	defer cancel()
-	p, err := server.Start(ctx, s.spec)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(p.Kill)
-	s.Process = p
-	s.sender = &sender{addr: p.Addr, auth: s.authorization}
+	s.spec = peertest.Spec(t, dir, peertest.PLC(t, dir), s.reference)
+	s.spec.Env = append(s.spec.Env, "LOG_ENABLED=true", "PDS_LOG_LEVEL=info")
+	s.Process = peertest.Start(t, s.spec)
+	s.sender = &sender{addr: s.Addr, auth: s.authorization}
 	s.populate(t)
 	return s
-}
-
-func (s *target) specification(t *testing.T, dir, plcURL string) server.Spec {
-	t.Helper()
-	port, err := server.FreePort()
-	if err != nil {
-		t.Fatal(err)
-	}
-	data := filepath.Join(dir, "data")
-	if err := os.Mkdir(data, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	var spec server.Spec
-	if s.reference {
-		peers, err := server.PeersDir()
-		if err != nil {
-			t.Fatal(err)
-		}
-		spec = server.Reference(peers, data, port, plcURL)
-	} else {
-		bin, err := server.BuildPerch(dir)
-		if err != nil {
-			t.Fatal(err)
-		}
-		spec = server.Perch(bin, data, port, plcURL)
-	}
-	spec.Env = append(spec.Env, "LOG_ENABLED=true", "PDS_LOG_LEVEL=info")
-	return spec
-}
-
-func startPLC(t *testing.T, dir string) string {
-	directory, err := plc.OpenDirectory(filepath.Join(dir, "plc.jsonl"), plc.DirectoryOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := httptest.NewServer(directory)
-	t.Cleanup(func() {
-		s.Close()
-		directory.Close()
-	})
-	return s.URL
 }
 
 // indigo is the folder of the indigo module, for its lexicons and syntax vectors.
