@@ -104,28 +104,30 @@ func (r *Resolver) RefreshOlder(ctx context.Context, did syntax.DID, age time.Du
 // ErrHandleNotFound, ErrHandleAmbiguous, ErrBlocked, ErrTooLarge, ErrNetwork, and
 // the context's.
 func (r *Resolver) ResolveHandle(ctx context.Context, handle syntax.Handle) (syntax.DID, error) {
-	handle, err := r.checkHandle(handle)
-	if err != nil {
-		return "", err
-	}
-	if r.opts.Local != nil {
-		if did, ok := r.opts.Local(ctx, handle); ok {
-			return did, nil
-		}
+	handle, did, err := r.localHandle(ctx, handle)
+	if err != nil || did != "" {
+		return did, err
 	}
 	return answer(ctx, r.handles, handle, r.startHandle)
 }
 
+// localHandle returns the handle in its one form, and the DID if it is that of an account of this server.
+func (r *Resolver) localHandle(ctx context.Context, handle syntax.Handle) (syntax.Handle, syntax.DID, error) {
+	handle, err := r.checkHandle(handle)
+	if err != nil || r.opts.Local == nil {
+		return handle, "", err
+	}
+	if did, ok := r.opts.Local(ctx, handle); ok {
+		return handle, did, nil
+	}
+	return handle, "", nil
+}
+
 // RefreshHandle resolves handle anew, whatever the cache holds.
 func (r *Resolver) RefreshHandle(ctx context.Context, handle syntax.Handle) (syntax.DID, error) {
-	handle, err := r.checkHandle(handle)
-	if err != nil {
-		return "", err
-	}
-	if r.opts.Local != nil {
-		if did, ok := r.opts.Local(ctx, handle); ok {
-			return did, nil
-		}
+	handle, did, err := r.localHandle(ctx, handle)
+	if err != nil || did != "" {
+		return did, err
 	}
 	key := "refresh " + handle.String()
 	r.flight.Forget(key)

@@ -3,7 +3,6 @@ package pds
 import (
 	"bytes"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -20,14 +19,7 @@ const subjectStatusNSID = "com.atproto.admin.updateSubjectStatus"
 // adminGet calls a query with the admin password.
 func (c *client) adminGet(method string, params ...string) *answer {
 	c.t.Helper()
-	q := url.Values{}
-	for i := 0; i < len(params); i += 2 {
-		q.Add(params[i], params[i+1])
-	}
-	req, err := http.NewRequestWithContext(c.t.Context(), http.MethodGet, c.url+"/xrpc/"+method+"?"+q.Encode(), nil)
-	if err != nil {
-		c.t.Fatal(err)
-	}
+	req := c.query(method, params...)
 	req.SetBasicAuth("admin", "admin-pass")
 	return c.send(req, method)
 }

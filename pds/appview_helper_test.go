@@ -256,14 +256,7 @@ func (v *appView) thread(uri string) (any, string) {
 // getWith is get with one more header.
 func (c *client) getWith(name, value, method string, params ...string) *answer {
 	c.t.Helper()
-	q := url.Values{}
-	for i := 0; i < len(params); i += 2 {
-		q.Add(params[i], params[i+1])
-	}
-	req, err := http.NewRequestWithContext(c.t.Context(), http.MethodGet, c.url+"/xrpc/"+method+"?"+q.Encode(), nil)
-	if err != nil {
-		c.t.Fatal(err)
-	}
+	req := c.query(method, params...)
 	req.Header.Set("Authorization", "Bearer "+c.token)
 	req.Header.Set("Cookie", "a=b")
 	req.Header.Set("X-Secret", "s")

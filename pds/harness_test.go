@@ -179,11 +179,25 @@ func (o object) at(path string) any {
 
 func (c *client) get(method string, params ...string) *answer {
 	c.t.Helper()
+	return c.do(http.MethodGet, method, values(params), "", nil)
+}
+
+func values(params []string) url.Values {
 	q := url.Values{}
 	for i := 0; i < len(params); i += 2 {
 		q.Add(params[i], params[i+1])
 	}
-	return c.do(http.MethodGet, method, q, "", nil)
+	return q
+}
+
+// query is a GET without credentials.
+func (c *client) query(method string, params ...string) *http.Request {
+	c.t.Helper()
+	req, err := http.NewRequestWithContext(c.t.Context(), http.MethodGet, c.url+"/xrpc/"+method+"?"+values(params).Encode(), nil)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return req
 }
 
 func (c *client) post(method string, input any) *answer {
