@@ -65,8 +65,10 @@ func (p *program) createAccount(ctx context.Context, c *cli.Command) error {
 		return err
 	}
 	in := map[string]string{"handle": c.Args().Get(0), "email": c.Args().Get(1), "password": password, "inviteCode": invite.Code}
-	var out struct{ DID, Handle string }
-	err = server.post(ctx, "com.atproto.server.createAccount", in, &out)
+	var out struct{ DID, Handle, RefreshJwt string }
+	if err = server.post(ctx, "com.atproto.server.createAccount", in, &out); err == nil {
+		err = server.endSession(ctx, out.RefreshJwt) // it would be in the owner's list of what is signed in
+	}
 	return p.createdAccount(out.Handle, out.DID, password, made, err)
 }
 

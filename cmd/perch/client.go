@@ -146,6 +146,16 @@ func (c *client) request(ctx context.Context, method, path string, body io.Reade
 	return req, nil
 }
 
+// endSession ends a session by its refresh token.
+func (c *client) endSession(ctx context.Context, refresh string) error {
+	req, err := c.request(ctx, http.MethodPost, "/xrpc/com.atproto.server.deleteSession", nil)
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Authorization", "Bearer "+refresh)
+	return c.answer(req, func(*http.Response) error { return nil })
+}
+
 // answer sends a request and gives a good answer to read.
 func (c *client) answer(req *http.Request, read func(*http.Response) error) error {
 	req.Header.Set("User-Agent", pds.CommandLineAgent)

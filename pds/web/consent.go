@@ -13,8 +13,12 @@ import (
 type consent struct {
 	Account *account.SignedIn
 	Groups  []consentGroup
-	Others  bool // whether another account may be chosen
+	Others  bool   // whether another account may be chosen
+	Address string // of the app
 }
+
+// maxNamed is how many names a list has beside a permission. All are among its details.
+const maxNamed = 4
 
 // consentGroup are permissions of one kind.
 type consentGroup struct {
@@ -38,7 +42,11 @@ var consentKinds = []struct{ kind, icon string }{
 }
 
 func newConsent(r *request, f *flow, a *account.SignedIn) consent {
-	return consent{Account: a, Others: f.Hint == "", Groups: r.groups(f.Request.Permissions)}
+	c := consent{Account: a, Others: f.Hint == "", Groups: r.groups(f.Request.Permissions), Address: f.Request.Client.ID}
+	if f.Request.Client.Localhost {
+		c.Address, _, _ = strings.Cut(c.Address, "?") // the rest is what it asks for
+	}
+	return c
 }
 
 // groups puts permissions in order.
@@ -74,8 +82,11 @@ func (r *request) describe(p oauth.Permission) (kind string, item consentItem) {
 		return "set", item
 	}
 	kind, item.Title, item.Lines, item.Strong = r.explain(p.Parsed)
-	if p.Parsed.Resource == scope.Transition {
+	switch {
+	case p.Parsed.Resource == scope.Transition:
 		item.Detail = r.t(transitionKey(p.Parsed) + "-detail")
+	case p.Parsed.Resource == scope.RPC && len(item.Lines) > 0:
+		item.Detail = r.t("scope.rpc-only", "what", r.few(item.Lines))
 	}
 	return kind, item
 }
@@ -145,6 +156,15 @@ func (r *request) explainRPC(p scope.Permission) (kind, title string, lines []st
 		return "rpc", r.t("scope.rpc-all", "service", who), nil, true
 	}
 	return "rpc", r.t("scope.rpc", "service", who), p.Methods, p.Audience == scope.Any
+}
+
+// few is a list of names, or how it begins.
+func (r *request) few(names []string) string {
+	more := ""
+	if len(names) > maxNamed {
+		names, more = names[:maxNamed], r.t("format.comma")+"…"
+	}
+	return strings.Join(names, r.t("format.comma")) + more
 }
 
 // blobKind tells whether all that may be uploaded is pictures, or videos.

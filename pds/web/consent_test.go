@@ -58,6 +58,20 @@ func TestScopesAreToldInPlainWords(t *testing.T) {
 	}
 }
 
+func TestCallsAreToldByName(t *testing.T) {
+	r := &request{words: languages()["en"]}
+	for text, want := range map[string]string{
+		"rpc:app.bsky.feed.getFeed?aud=*":                                  "Only for: app.bsky.feed.getFeed",
+		"rpc?lxm=a.b.c1&lxm=a.b.c2&lxm=a.b.c3&lxm=a.b.c4&lxm=a.b.c5&aud=*": "Only for: a.b.c1, a.b.c2, a.b.c3, a.b.c4, …",
+		"rpc:*?aud=did:web:api.example.com%23x":                            "",
+		"repo:app.bsky.feed.post":                                          "",
+	} {
+		if _, item := r.describe(asked(t, text)); item.Detail != want {
+			t.Errorf("%s: %q", text, item.Detail)
+		}
+	}
+}
+
 func TestPermissionSetIsToldInTheVisitorsLanguage(t *testing.T) {
 	p := asked(t, "include:com.example.authBasic")
 	p.Set = &scope.PermissionSet{
