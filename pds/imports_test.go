@@ -11,13 +11,14 @@ import (
 // allowedImports is the architecture: which of our packages each package may import. ARCHITECTURE.md shows it as a picture.
 var allowedImports = map[string][]string{
 	"cmd/perch":               {"pds", "pds/adopt", "pds/migrate/batch", "pds/seal", "pds/store"},
-	"pds":                     {"identity", "identity/plc", "lexicons", "pds/account", "pds/adopt", "pds/auth", "pds/blob", "pds/event", "pds/firehose", "pds/mail", "pds/meter", "pds/migrate", "pds/oauth", "pds/oauth/dpop", "pds/oauthclient", "pds/proxy", "pds/readafter", "pds/relay", "pds/seal", "pds/store", "pds/web", "repo", "repo/mst", "xrpc"},
+	"pds":                     {"identity", "identity/plc", "lexicons", "pds/account", "pds/adopt", "pds/auth", "pds/blob", "pds/event", "pds/firehose", "pds/mail", "pds/meter", "pds/migrate", "pds/oauth", "pds/oauth/dpop", "pds/oauthclient", "pds/proxy", "pds/readafter", "pds/relay", "pds/seal", "pds/store", "pds/thumbnail", "pds/web", "repo", "repo/mst", "xrpc"},
 	"pds/store":               {"pds/event", "repo", "repo/mst"},
 	"pds/event":               {"repo"},
 	"pds/firehose":            {"pds/event", "pds/store"},
 	"pds/mail":                {},
 	"pds/mail/mailtest":       {},
 	"pds/meter":               {},
+	"pds/thumbnail":           {},
 	"pds/migrate":             {"identity", "identity/plc", "pds/oauthclient", "pds/seal", "pds/store", "repo"},
 	"pds/migrate/batch":       {},
 	"pds/oauthclient":         {},

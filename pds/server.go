@@ -78,6 +78,7 @@ type Server struct {
 	web         *web.Site
 	watcher     *plcWatcher
 	meter       meter.Meter
+	faces       *faces
 	mux         *xrpc.Mux
 }
 
@@ -92,6 +93,7 @@ func New(ctx context.Context, cfg *Config, log *slog.Logger) (*Server, error) {
 		lexicons:   lexicons.Default(),
 		exports:    newExports(),
 		watcher:    newPLCWatcher(),
+		faces:      newFaces(),
 	}
 	s.lanes = s.newLanes()
 	s.spellings = spellingsOf(s.lexicons)

@@ -47,7 +47,7 @@ func (h pageHost) PublicAccounts(ctx context.Context, before int64) (list []web.
 		return nil, 0, err
 	}
 	for _, a := range rows {
-		if shown, ok := h.s.publicAccount(a); ok {
+		if shown, ok := h.s.publicAccount(ctx, a); ok {
 			list = append(list, shown)
 		}
 	}
@@ -57,22 +57,35 @@ func (h pageHost) PublicAccounts(ctx context.Context, before int64) (list []web.
 	return list, next, nil
 }
 
-// publicAccount is how an account is shown, and whether it is. What is no profile as Bluesky has them is passed over.
-func (s *Server) publicAccount(a store.PublicAccount) (web.PublicAccount, bool) {
-	var p publicProfile
-	if a.Body != nil {
-		if text, err := repo.AppendJSON(nil, a.Body); err == nil {
+// readPublicProfile reads a profile record. What is no profile as Bluesky has them is passed over.
+func readPublicProfile(body []byte) (p publicProfile) {
+	if body != nil {
+		if text, err := repo.AppendJSON(nil, body); err == nil {
 			_ = json.Unmarshal(text, &p)
 		}
 	}
+	return p
+}
+
+// hidden tells whether somebody does not want to be shown.
+func (p *publicProfile) hidden() bool {
 	for _, label := range p.Labels.Values {
 		if label.Val == onlySignedIn {
-			return web.PublicAccount{}, false
+			return true
 		}
 	}
+	return false
+}
+
+// publicAccount is how an account is shown, and whether it is.
+func (s *Server) publicAccount(ctx context.Context, a store.PublicAccount) (web.PublicAccount, bool) {
+	p := readPublicProfile(a.Body)
+	if p.hidden() {
+		return web.PublicAccount{}, false
+	}
 	out := web.PublicAccount{Handle: a.Handle.String(), Name: strings.TrimSpace(p.DisplayName), Link: profileLink(s.cfg.ProfileURL, a.DID, a.Handle)}
-	if c := p.Avatar.Ref.Link; c != "" {
-		out.Avatar = "/xrpc/com.atproto.sync.getBlob?" + url.Values{"did": {a.DID.String()}, "cid": {c}}.Encode()
+	if meta, err := s.publicFace(ctx, a.ID, p); err == nil {
+		out.Face = web.FacePath(a.DID, meta.CID.String())
 	}
 	return out, true
 }

@@ -1,11 +1,27 @@
 package web
 
-import "strconv"
+import (
+	"bytes"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/bluesky-social/indigo/atproto/syntax"
+)
+
+// facePath is where small pictures of public accounts are, by their DIDs.
+const facePath = "/faces/"
+
+// FacePath is where the small picture of an account is. The version changes with the picture, so that browsers may keep it.
+func FacePath(did syntax.DID, version string) string {
+	return facePath + did.String() + "?" + url.QueryEscape(version)
+}
 
 // PublicAccount is an account as visitors see it.
 type PublicAccount struct {
 	Handle, Name string
-	Link, Avatar string // Avatar is "" when there is none
+	Link, Face   string // addresses; Face is "" when there is no picture
 }
 
 // publicList is a page of the server's accounts.
@@ -26,4 +42,24 @@ func (s *Site) home(r *request) error {
 		return err
 	}
 	return r.render("home", &publicList{list, next, before > 0})
+}
+
+// face sends the small picture of an account that is in the list.
+func (s *Site) face(r *request) error {
+	if err := r.take(Limit{Name: "web faces", Points: 1000, Window: 5 * time.Minute}); err != nil {
+		return err
+	}
+	did, err := syntax.ParseDID(r.PathValue("did"))
+	if err != nil {
+		return problem(http.StatusNotFound, "missing")
+	}
+	picture, err := s.opts.Host.PublicFace(r.Context(), did)
+	if err != nil {
+		return err
+	}
+	h := r.w.Header()
+	h.Set("Content-Type", "image/jpeg")
+	h.Set("Cache-Control", "public, max-age=86400")
+	http.ServeContent(r.w, r.Request, "", time.Time{}, bytes.NewReader(picture))
+	return nil
 }

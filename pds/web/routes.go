@@ -9,6 +9,7 @@ import (
 func (s *Site) routes() {
 	s.page("GET /{$}", s.home)
 	s.file("GET "+assetPath+"{name}", s.asset)
+	s.file("GET "+facePath+"{did}", s.face)
 
 	s.page("GET /account", s.overview, signedIn)
 	s.page("GET /account/sign-in", s.showSignIn)

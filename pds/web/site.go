@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/bluesky-social/indigo/atproto/syntax"
+
 	"perch/pds/account"
 	"perch/pds/oauth"
 	"perch/pds/store"
@@ -35,6 +37,8 @@ type Host interface {
 
 	// PublicAccounts lists active accounts, the newest first, from below a number on; 0: from the newest. next is 0 at the end.
 	PublicAccounts(ctx context.Context, before int64) (list []PublicAccount, next int64, err error)
+	// PublicFace returns a small JPEG of an account's picture. The error is store.ErrNotFound when there is none to be shown.
+	PublicFace(ctx context.Context, did syntax.DID) ([]byte, error)
 
 	AccountHost
 	AdminHost
@@ -109,7 +113,7 @@ func New(opts Options) (*Site, error) {
 
 // Paths are where the pages are, "/*" at the end standing for everything below.
 func Paths() []string {
-	return []string{"/", movePath, movePath + "/*", MoveCallbackPath, adminPath, adminPath + "/*", "/account", "/account/*", authorizePath, authorizePath + "/*", assetPath + "*"}
+	return []string{"/", movePath, movePath + "/*", MoveCallbackPath, adminPath, adminPath + "/*", "/account", "/account/*", authorizePath, authorizePath + "/*", assetPath + "*", facePath + "*"}
 }
 
 // Patterns lists the pages, as http.ServeMux has them.
