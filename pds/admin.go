@@ -21,7 +21,10 @@ func accountNotFound(cause error) error {
 // administered finds the account that an administrator names, in whatever state it is unless it is deleted.
 func (s *Server) administered(ctx context.Context, id syntax.AtIdentifier) (*store.Account, error) {
 	acct, err := s.localAccount(ctx, id)
-	if errors.Is(err, store.ErrNotFound) || err == nil && !acct.DeletedAt.IsZero() {
+	if err == nil && !acct.DeletedAt.IsZero() {
+		err = store.ErrNotFound
+	}
+	if errors.Is(err, store.ErrNotFound) {
 		return nil, accountNotFound(err)
 	}
 	return acct, err

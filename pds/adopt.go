@@ -134,7 +134,8 @@ func (a *adoption) store(ctx context.Context, src *adopt.Source, layout adopt.La
 		SealKey: accounts.SealSigningKey,
 		Link:    !a.opt.Copy && canLink(layout.Blobs, a.cfg.DataDirectory),
 	}, a.opt.Progress)
-	return err
+	line := store.Audit{Kind: auditCommandLine, Action: "adopt", Detail: auditText(a.opt.Dir), Result: auditResult(err)}
+	return errors.Join(err, st.Update(context.WithoutCancel(ctx), func(tx *store.Tx) error { return tx.AddAudit(ctx, line) }))
 }
 
 // layout finds the reference's files.

@@ -27,7 +27,7 @@ const (
 )
 
 // maxAuditText bounds each text of a line in the audit log that comes from outside, in bytes.
-const maxAuditText = 1000
+const maxAuditText = 2000
 
 // deed is an action of an administrator, for the audit log. No secret goes into it.
 type deed struct {
@@ -36,6 +36,7 @@ type deed struct {
 	detail  string // what else it is about
 	reason  string
 	steps   bool // more than one transaction, or something outside the database: the log has its begin and its end
+	late    bool // the begin is logged when auditSubject tells whom it is about: before that nothing is changed
 }
 
 // doer is an input that is logged when it has been acted upon.
@@ -67,14 +68,22 @@ func (s *Server) audit(ctx context.Context, d deed, do func(context.Context) err
 		return s.store.Update(ctx, func(tx *store.Tx) error { return tx.AddAudit(ctx, line) })
 	}
 	written := func() bool { return false }
-	audited := ctx
-	if d.steps {
+	audited := context.WithValue(ctx, auditedKey{}, func(subject syntax.DID) error {
+		known := line.Subject != ""
+		line.Subject = subject.String()
+		if !d.late || known {
+			return nil
+		}
+		return write(ctx, store.AuditBegun)
+	})
+	switch {
+	case !d.steps:
+		line.Result = store.AuditDone
+		audited, written = store.WithAudit(audited, line)
+	case !d.late:
 		if err := write(ctx, store.AuditBegun); err != nil {
 			return err
 		}
-	} else {
-		line.Result = store.AuditDone
-		audited, written = store.WithAudit(ctx, line)
 	}
 	err := do(audited)
 	if err == nil && written() {
@@ -87,6 +96,17 @@ func (s *Server) audit(ctx context.Context, d deed, do func(context.Context) err
 		}
 	}
 	return err
+}
+
+type auditedKey struct{}
+
+// auditSubject tells the log whom a deed with several steps is about, for one that finds out while it is done.
+func auditSubject(ctx context.Context, subject syntax.DID) error {
+	tell, _ := ctx.Value(auditedKey{}).(func(syntax.DID) error)
+	if tell == nil {
+		return nil
+	}
+	return tell(subject)
 }
 
 // auditLine says who does it, from where, and on whom.

@@ -124,7 +124,7 @@ func (in *MigrateRequest) deed() deed {
 }
 
 func (in *RescueRequest) deed() deed {
-	return deed{action: "import", subject: string(in.DID), detail: in.Handle, steps: true}
+	return deed{action: "import", detail: in.Handle, steps: true, late: true}
 }
 
 func (in *RescueDIDRequest) deed() deed {
@@ -156,7 +156,11 @@ func (in *DIDWebRequest) deed() deed {
 	if in.Action == DIDWebShow {
 		return deed{}
 	}
-	return deed{action: "did-web-" + word(in.Action), subject: in.Account, detail: in.PDS, steps: true}
+	d := deed{action: "did-web-" + word(in.Action), subject: in.Account, detail: in.PDS, steps: true}
+	if in.Action == DIDWebCreate {
+		d.subject = "did:web:" + strings.ToLower(in.Account)
+	}
+	return d
 }
 
 // publicKey leaves out what may be a private key that somebody has taken for the public one.

@@ -103,6 +103,9 @@ func (s *Server) operatorMigrate(ctx context.Context, in *MigrateRequest) (*Migr
 	if errors.Is(err, store.ErrNotFound) && in.Action == MigrateShow {
 		return &MigrateAnswer{}, nil
 	}
+	if err == nil && st != nil {
+		err = auditSubject(ctx, st.DID)
+	}
 	if err != nil {
 		return nil, migrateError(err)
 	}

@@ -110,6 +110,9 @@ func (r *rescueRun) open(ctx context.Context) (err error) {
 
 // keys are asked for before anything else of the repository is looked at.
 func (r *rescueRun) keys(ctx context.Context, did syntax.DID) ([]string, error) {
+	if err := auditSubject(ctx, did); err != nil {
+		return nil, err
+	}
 	if r.in.DID != "" && r.in.DID != did {
 		return nil, xrpc.NewError(400, "OtherDID", "The archive is that of %s", did)
 	}

@@ -73,6 +73,7 @@ type Server struct {
 	exports     *exports
 	imports     *imports
 	rescuing    atomic.Bool // an account is made of an archive
+	moderating  sync.Mutex  // held while an account is shut or opened from the pages
 	migrations  *migrate.Manager
 	oauthClient *oauthclient.Client // what this server is to others
 	web         *web.Site

@@ -2,6 +2,7 @@ package pds
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"html"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"perch/pds/auth"
 	"perch/pds/store"
 	"perch/pds/web"
+	"perch/xrpc"
 )
 
 // byAdministrator is a context in which what is done is done by an administrator on the pages.
@@ -22,11 +24,14 @@ func byAdministrator(ctx context.Context, by *store.Account, reason string) cont
 }
 
 // Administer implements web.AdminHost, by the functions of the methods of com.atproto.admin as far as there is one.
-func (h pageHost) Administer(ctx context.Context, by *store.Account, d web.Deed) (err error) {
-	s, ctx := h.s, byAdministrator(ctx, by, d.Reason)
+func (h pageHost) Administer(ctx context.Context, by *store.Account, d web.Deed) error {
+	return forPage(h.s.administer(byAdministrator(ctx, by, d.Reason), by, d))
+}
+
+func (s *Server) administer(ctx context.Context, by *store.Account, d web.Deed) (err error) {
 	switch d.Name {
 	case web.DeedTakedown, web.DeedSuspend, web.DeedRestore:
-		_, err = audited(s, s.updateSubjectStatus)(ctx, &updateSubjectStatusInput{
+		_, err = audited(s, s.shutOrOpen)(ctx, &updateSubjectStatusInput{
 			Subject: subjectJSON{Type: subjectRepo, DID: d.DID}, Takedown: takedownOf(d.Name),
 		})
 	case web.DeedForbidInvites:
@@ -39,6 +44,8 @@ func (h pageHost) Administer(ctx context.Context, by *store.Account, d web.Deed)
 		_, err = audited(s, s.adminDeleteAccount)(ctx, &didInput{DID: d.DID})
 	case web.DeedFactor:
 		_, err = audited(s, s.operatorFactor)(ctx, &FactorRequest{Account: d.DID.String(), Action: FactorRemove})
+	case web.DeedPasskeys:
+		_, err = audited(s, s.operatorFactor)(ctx, &FactorRequest{Account: d.DID.String(), Action: FactorRemovePasskeys})
 	case web.DeedDisableInvite:
 		if _, err = s.store.Invite(ctx, d.Object); err == nil {
 			_, err = audited(s, s.disableInviteCodes)(ctx, &disableInviteCodesInput{Codes: []string{d.Object}})
@@ -49,6 +56,21 @@ func (h pageHost) Administer(ctx context.Context, by *store.Account, d web.Deed)
 		err = s.runNow(ctx, d)
 	}
 	return err
+}
+
+// shutOrOpen is updateSubjectStatus for people who look at a page that may be old by now: a takedown does not become a suspension by that, nor lose its reference, and
+// nobody restores what somebody else has just taken down again.
+func (s *Server) shutOrOpen(ctx context.Context, in *updateSubjectStatusInput) (*subjectStatus, error) {
+	s.moderating.Lock()
+	defer s.moderating.Unlock()
+	acct, err := s.administered(ctx, in.Subject.DID.AtIdentifier())
+	if err != nil {
+		return nil, err
+	}
+	if accountTakedown(acct).Applied == in.Takedown.Applied {
+		return nil, &xrpc.Error{Status: 400, Name: "StatusChanged", Message: "The account's status has changed meanwhile", Err: web.ErrChanged}
+	}
+	return s.updateSubjectStatus(ctx, in)
 }
 
 func takedownOf(name string) *statusAttr {
@@ -78,14 +100,21 @@ func (s *Server) mailReset(ctx context.Context, did syntax.DID) error {
 func (s *Server) runNow(ctx context.Context, d web.Deed) error {
 	switch d.Name {
 	case web.DeedRetryMail:
-		err := s.audit(ctx, deed{action: d.Name, detail: fmt.Sprint(d.ID)}, func(ctx context.Context) error {
+		line, err := s.mailDeed(ctx, d)
+		if err != nil {
+			return err
+		}
+		err = s.audit(ctx, line, func(ctx context.Context) error {
 			return s.store.Update(ctx, func(tx *store.Tx) error { return tx.RunMailNow(ctx, d.ID) })
 		})
 		s.wake(store.JobMail)
 		return err
 	case web.DeedRetryJob:
-		var kind string
-		err := s.audit(ctx, deed{action: d.Name, detail: fmt.Sprint(d.ID)}, func(ctx context.Context) error {
+		kind, err := s.store.JobKind(ctx, d.ID)
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+		err = s.audit(ctx, deed{action: d.Name, detail: strings.TrimSpace(fmt.Sprint(d.ID, " ", kind))}, func(ctx context.Context) error {
 			return s.store.Update(ctx, func(tx *store.Tx) (err error) {
 				kind, err = tx.RunJobNow(ctx, d.ID)
 				return err
@@ -104,11 +133,32 @@ func (s *Server) runNow(ctx context.Context, d web.Deed) error {
 	return fmt.Errorf("administrators cannot %q", d.Name)
 }
 
+// mailDeed says whose mail is tried, and which: once it is sent, its number says nothing.
+func (s *Server) mailDeed(ctx context.Context, d web.Deed) (deed, error) {
+	out := deed{action: d.Name, detail: fmt.Sprint(d.ID)}
+	m, err := s.store.Mail(ctx, d.ID)
+	if errors.Is(err, store.ErrNotFound) {
+		return out, nil
+	}
+	if err != nil {
+		return out, err
+	}
+	out.detail += " " + m.Subject
+	acct, err := s.store.AccountByID(ctx, m.Account)
+	if errors.Is(err, store.ErrNotFound) {
+		return out, nil
+	}
+	if err == nil {
+		out.subject = acct.DID.String()
+	}
+	return out, err
+}
+
 // CreateInvites implements web.AdminHost.
 func (h pageHost) CreateInvites(ctx context.Context, by *store.Account, count int, uses int64) ([]string, error) {
 	out, err := audited(h.s, h.s.createInviteCodes)(byAdministrator(ctx, by, ""), &createInviteCodesInput{CodeCount: int64(count), UseCount: uses})
 	if err != nil {
-		return nil, err
+		return nil, forPage(err)
 	}
 	return out.Codes[0].Codes, nil
 }

@@ -103,7 +103,7 @@ func (s *Server) addSignIns(ctx context.Context, out *web.AdminAccount) error {
 	}
 	out.Apps = len(apps)
 	f, err := s.accounts.Factors(ctx, out.ID)
-	out.TOTP, out.EmailCode = f.TOTP, f.Email
+	out.TOTP, out.EmailCode, out.Passkeys = f.TOTP, f.Email, f.Passkeys
 	return err
 }
 

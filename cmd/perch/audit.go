@@ -79,7 +79,7 @@ func (p *program) showAudit(ctx context.Context, c *cli.Command) error {
 	w := p.table("ID", "TIME", "ACTOR", "ADDRESS", "ACTION", "SUBJECT", "DETAIL", "REASON", "RESULT")
 	for _, l := range lines {
 		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", l.ID, l.At.Local().Format("2006-01-02 15:04:05"), name(l.ActorHandle, l.Actor, l.Kind),
-			dash(l.Address), l.Action, name(l.SubjectHandle, l.Subject, "-"), dash(printable(l.Detail)), dash(printable(l.Reason)), printable(l.Result))
+			dash(l.Address), printable(l.Action), name(l.SubjectHandle, l.Subject, "-"), dash(printable(l.Detail)), dash(printable(l.Reason)), printable(l.Result))
 	}
 	return w.Flush()
 }

@@ -12,7 +12,9 @@ func TestAuditIsAppendOnly(t *testing.T) {
 	updatePeople(t, s, func(ctx context.Context, tx *Tx) error {
 		return tx.AddAudit(ctx, Audit{Kind: "password", Action: "takedown", Result: AuditDone})
 	})
-	for _, query := range []string{"DELETE FROM audit", "UPDATE audit SET result = 'x'", "DELETE FROM audit WHERE id = 1"} {
+	for _, query := range []string{"DELETE FROM audit", "UPDATE audit SET result = 'x'", "DELETE FROM audit WHERE id = 1",
+		"INSERT OR REPLACE INTO audit (id, at, kind, actor, address, action, subject, detail, reason, result) SELECT id, at, kind, actor, address, 'x', subject, detail, reason, result FROM audit",
+		"UPDATE OR REPLACE audit SET id = id"} {
 		err := s.Update(t.Context(), func(tx *Tx) error { _, err := tx.exec(t.Context(), query); return err })
 		if err == nil || !strings.Contains(err.Error(), "append-only") {
 			t.Errorf("%s: %v", query, err)

@@ -51,6 +51,12 @@ func (s *Store) CountJobs(ctx context.Context) (all, failed int, err error) {
 	return all, failed, err
 }
 
+// JobKind returns the kind of a job, or ErrNotFound.
+func (s *Store) JobKind(ctx context.Context, id int64) (kind string, err error) {
+	err = s.read.queryRow(ctx, "SELECT kind FROM job WHERE id = ?", id).Scan(&kind)
+	return kind, err
+}
+
 // RunJobNow makes a job due, and returns its kind. The error is ErrNotFound.
 func (tx *Tx) RunJobNow(ctx context.Context, id int64) (kind string, err error) {
 	err = tx.queryRow(ctx, "UPDATE job SET run_at = min(run_at, ?) WHERE id = ? RETURNING kind", micros(tx.now), id).Scan(&kind)
@@ -98,11 +104,22 @@ func (s *Store) FinishJob(ctx context.Context, id int64) error {
 	})
 }
 
+// maxCause bounds the text of an error that is kept, in bytes: others may have written it.
+const maxCause = 1000
+
+func causeText(cause error) string {
+	text := cause.Error()
+	if len(text) > maxCause {
+		text = text[:maxCause] + "…"
+	}
+	return strings.ToValidUTF8(text, "")
+}
+
 // RetryJob notes that an attempt failed with cause and when to try again.
 func (s *Store) RetryJob(ctx context.Context, id int64, runAt time.Time, cause error) error {
 	return s.Update(ctx, func(tx *Tx) error {
 		const update = "UPDATE job SET attempts = attempts + 1, run_at = ?, error = ? WHERE id = ?"
-		_, err := tx.exec(ctx, update, micros(runAt), cause.Error(), id)
+		_, err := tx.exec(ctx, update, micros(runAt), causeText(cause), id)
 		return err
 	})
 }

@@ -96,7 +96,7 @@ func (s *Store) MailSent(ctx context.Context, id int64) error {
 func (s *Store) MailFailed(ctx context.Context, id int64, cause error, giveUp bool) error {
 	return s.Update(ctx, func(tx *Tx) error {
 		_, err := tx.exec(ctx, `UPDATE mail SET attempts = attempts + 1, tried_at = ?, error = ?, sealed = CASE WHEN ? THEN NULL ELSE sealed END
-			WHERE id = ?`, micros(tx.now), cause.Error(), giveUp, id)
+			WHERE id = ?`, micros(tx.now), causeText(cause), giveUp, id)
 		return err
 	})
 }

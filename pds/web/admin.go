@@ -46,12 +46,16 @@ const (
 	DeedMail          = "mail"
 	DeedReset         = "reset"
 	DeedFactor        = "factor-remove"
+	DeedPasskeys      = "passkeys-remove"
 	DeedDelete        = "delete"
 	DeedDisableInvite = "invite-disable"
 	DeedRetryMail     = "mail-retry"
 	DeedRetryJob      = "job-retry"
 	DeedCrawl         = "crawl"
 )
+
+// ErrChanged: the account is not any more as the page showed it, so that the deed is not what was meant.
+var ErrChanged = errors.New("the account has changed meanwhile")
 
 // Deed is one of them.
 type Deed struct {
@@ -80,6 +84,7 @@ type AdminAccount struct {
 	Browsers  int
 	TOTP      bool
 	EmailCode bool
+	Passkeys  int
 	Invites   []store.Invite
 	InvitedBy string // code
 	Inviter   string // DID, or "admin"
@@ -135,8 +140,9 @@ type AuditEntry struct {
 
 const (
 	adminPath = "/admin"
-	// maxDeedReason and maxLetter bound what an administrator writes, in bytes.
+	// maxDeedReason and maxSubject bound what an administrator writes, in characters, and maxLetter in bytes.
 	maxDeedReason = 500
+	maxSubject    = 500
 	maxLetter     = 20 << 10
 )
 
@@ -211,4 +217,16 @@ func (r *request) administer(d Deed, to string) error {
 	}
 	r.tell("success", "admin-"+d.Name)
 	return r.redirect(to)
+}
+
+// action is what the audit log calls an action, in words. A name that has none is shown as it is.
+func (w *words) action(name string) string {
+	const family = "admin.action-"
+	if w.has(family + name) {
+		return w.text(family + name)
+	}
+	if i := strings.LastIndex(name, "-"); i > 0 && w.has(family+name[:i]) && w.has(family+name[i+1:]) { // two at once
+		return w.text(family+name[:i]) + ", " + w.text(family+name[i+1:])
+	}
+	return name
 }

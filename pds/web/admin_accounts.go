@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
 
@@ -99,24 +100,40 @@ func (s *Site) adminAccountDo(r *request) error {
 		to = "/admin/accounts"
 	}
 	err = r.administer(d, to)
-	if errors.Is(err, store.ErrHeld) {
-		f.add("", r.t("admin.error-held"))
-		return r.showAdminAccount(f, a)
+	if err == nil || errors.Is(err, store.ErrNotFound) {
+		return err
 	}
-	return err
+	switch {
+	case errors.Is(err, store.ErrHeld):
+		f.add("", r.t("admin.error-held"))
+	case errors.Is(err, ErrChanged):
+		f.add("", r.t("admin.error-changed"))
+	case !r.refusal(f, err):
+		return err
+	}
+	if a, err = r.adminSubject(); err != nil { // as it is now
+		return err
+	}
+	return r.showAdminAccount(f, a)
 }
 
-// checkDeed adds to the form what is missing, or wrong. What would shut out the administrator who does it is refused.
+// checkDeed adds to the form what is missing, or wrong. What would shut out the administrator who does it is refused, and what would shut out another: that is the operator's,
+// or one who was robbed of his browser would take all the others with him.
 func (r *request) checkDeed(f *Form, d *Deed, a *AdminAccount) bool {
 	self := a.ID == r.current().Account.ID
 	switch d.Name {
-	case DeedTakedown, DeedSuspend, DeedDelete, DeedFactor:
+	case DeedTakedown, DeedSuspend, DeedDelete, DeedFactor, DeedPasskeys:
 		if self {
 			f.add("", r.t("admin.error-self"))
+		} else if a.Role == store.RoleAdmin {
+			f.add("", r.t("admin.error-peer"))
 		}
 	case DeedMail:
 		if d.Subject == "" {
 			f.add("subject", r.t("admin.error-empty"))
+		}
+		if utf8.RuneCountInString(d.Subject) > maxSubject {
+			f.add("subject", r.t("admin.error-long", "max", maxSubject))
 		}
 		if strings.TrimSpace(d.Text) == "" || len(d.Text) > maxLetter {
 			f.add("text", r.t("admin.error-text"))
@@ -131,7 +148,7 @@ func (r *request) checkDeed(f *Form, d *Deed, a *AdminAccount) bool {
 	if (d.Name == DeedTakedown || d.Name == DeedSuspend) && d.Reason == "" {
 		f.add("reason", r.t("admin.error-reason"))
 	}
-	if len(d.Reason) > maxDeedReason {
+	if utf8.RuneCountInString(d.Reason) > maxDeedReason {
 		f.add("reason", r.t("admin.error-long", "max", maxDeedReason))
 	}
 	if d.Name == DeedDelete && !strings.EqualFold(strings.TrimPrefix(strings.TrimSpace(f.Value("confirm")), "@"), confirmName(a)) {

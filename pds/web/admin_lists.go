@@ -12,6 +12,7 @@ import (
 const (
 	maxInvitesMade = 100 // codes at once
 	maxInviteUses  = 10_000
+	maxUsesShown   = 20 // of a code
 	maxJobsShown   = 200
 )
 
@@ -20,6 +21,7 @@ type adminInviteList struct {
 	Invites []store.Invite
 	Made    []string // just now
 	Next    string
+	MaxUses int // shown of a code
 }
 
 func (r *request) showInvites(f *Form, made []string) error {
@@ -27,7 +29,7 @@ func (r *request) showInvites(f *Form, made []string) error {
 	if err != nil {
 		return err
 	}
-	list := adminInviteList{Invites: invites, Made: made}
+	list := adminInviteList{Invites: invites, Made: made, MaxUses: maxUsesShown}
 	if len(invites) > adminPageSize {
 		list.Invites = invites[:adminPageSize]
 		list.Next = "/admin/invites?" + url.Values{"after": {invites[adminPageSize-1].Code}}.Encode()

@@ -16,7 +16,7 @@ var placeholder = regexp.MustCompile(`\{[a-z]+\}`)
 var keyFamilies = []string{
 	"error.", "problem.", "flash.", "nav.", "format.", "scope.", "collection.", "consent.kind-", "todo.",
 	"handle.state-", "handle.found-", "profile.now-", "profile.remove-", "keys.holder-", "keys-code.",
-	"move.step-", "move.trouble-", "move.note-", "move.why-", "came-back.", "change.", "admin.status-", "admin.order-", "admin.by-", "admin.chart-", "admin.gauge-",
+	"move.step-", "move.trouble-", "move.note-", "move.why-", "came-back.", "change.", "admin.status-", "admin.action-", "admin.order-", "admin.by-", "admin.chart-", "admin.gauge-",
 }
 
 func TestEveryLanguageHasEveryText(t *testing.T) {

@@ -107,6 +107,7 @@ func functions(w *words) template.FuncMap {
 		"moment":  func(t time.Time) string { return t.UTC().Format(w.text("format.admin-time")) },
 		"lag":     func(d time.Duration) string { return d.Round(time.Millisecond).String() },
 		"values":  values,
+		"action":  w.action,
 		"sign":    sign,
 	}
 }
