@@ -90,3 +90,21 @@ func TestClientsInMemoryAreBounded(t *testing.T) {
 		t.Errorf("%d clients, %d bytes, counted as %d", len(c.known), total, c.bytes)
 	}
 }
+
+// TestGrantsInMemoryAreBounded: what large permission sets give is understood again and again before it fills the memory.
+func TestGrantsInMemoryAreBounded(t *testing.T) {
+	var c grantCache
+	for i := range 3 * maxGrantBytes / maxExpanded {
+		scopes := fmt.Sprintf("atproto x:%d ", i) + strings.Repeat("y", maxExpanded-20)
+		if g := c.get(scopes); !g.Valid() || c.get(scopes) == nil {
+			t.Fatal("no grant")
+		}
+	}
+	total := 0
+	for scopes := range c.grants {
+		total += len(scopes)
+	}
+	if total > maxGrantBytes || total != c.bytes || len(c.grants) == 0 {
+		t.Errorf("%d grants, %d bytes, counted as %d", len(c.grants), total, c.bytes)
+	}
+}
