@@ -136,6 +136,9 @@ func TestMoveByOAuth(t *testing.T) {
 	get := func(target string, want int) {
 		t.Helper()
 		resp, body := b.do(http.MethodGet, target, nil, nil)
+		if to, err := resp.Location(); err == nil { // where the code is not in the address any more
+			resp, body = b.do(http.MethodGet, to.String(), nil, nil)
+		}
 		if resp.StatusCode != want {
 			t.Fatalf("%s: %s, want %d: %s", target, resp.Status, want, body)
 		}
