@@ -212,3 +212,21 @@ func TestMigrateShowsNoOldMoveForANewOwnerOfTheHandle(t *testing.T) {
 		t.Errorf("the move of another account: %+v", out.Migration)
 	}
 }
+
+// A new host has the DID name another server: the owner is told before giving the code. What is no server is not named at all.
+func TestMigrateOutToAHostThatNamesAnother(t *testing.T) {
+	endpoint := "https://other.evil.example"
+	host := &lying{method: "com.atproto.identity.getRecommendedDidCredentials", say: func(out map[string]any) {
+		out["services"].(map[string]any)["atproto_pds"].(map[string]any)["endpoint"] = endpoint
+	}}
+	m := startLeaving(t, host.wrap)
+	m.mustBegin()
+	m.untilNeeds(migrate.NeedsCode)
+	v := m.old.visitor(t)
+	v.signIn("alice.test", "alice-password")
+	v.open("/account/move/progress").shows(200, "/account/move/progress", "Enter the code from the mail", "other.evil.example")
+	endpoint = "javascript:alert(1)"
+	if err := m.confirm(); err == nil || m.old.lastOp().Services["atproto_pds"].Endpoint != m.old.srv.cfg.PublicURL() {
+		t.Errorf("the DID names no server: %v", err)
+	}
+}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
 
+	"perch/identity"
 	"perch/identity/plc"
 	"perch/pds/store"
 )
@@ -48,6 +49,9 @@ func (m *Manager) plan(ctx context.Context, mv *move) (*plc.Operation, error) {
 		return nil, err
 	case endpoint == "" || key == "" || strings.TrimSuffix(endpoint, "/") == m.opts.Here.URL():
 		return nil, errors.New("the new host does not say what the DID should name")
+	}
+	if _, ok := identity.Origin(endpoint); !ok {
+		return nil, fmt.Errorf("the new host wants the DID to name %.100q, which is no server", endpoint)
 	}
 	mv.Endpoint, mv.Key, mv.Handle = strings.TrimSuffix(endpoint, "/"), key, handle
 	mv.Document = to.document()

@@ -79,7 +79,8 @@ type Status struct {
 	Report      *Report        `json:"report,omitempty"`
 
 	// Of a move out.
-	Domains    []string       `json:"domains,omitempty"` // of handles at the new host, when it Needs one
+	Endpoint   string         `json:"endpoint,omitempty"` // that the DID will name, as the new host wants
+	Domains    []string       `json:"domains,omitempty"`  // of handles at the new host, when it Needs one
 	BlobsThere int64          `json:"blobsThere,omitempty"`
 	Operation  *plc.Operation `json:"operation,omitempty"` // for its owner to sign
 	Held       bool           `json:"held,omitempty"`      // the account here is deactivated by the move
@@ -141,7 +142,7 @@ func (mv *move) describe(st *Status) {
 	if !mv.Out {
 		return
 	}
-	st.BlobsThere, st.Held, st.Notes = mv.BlobsThere, mv.Holding, mv.Notes
+	st.BlobsThere, st.Held, st.Notes, st.Endpoint = mv.BlobsThere, mv.Holding, mv.Notes, mv.Endpoint
 	switch st.Needs {
 	case NeedsDocument:
 		st.Document = mv.Document

@@ -50,6 +50,7 @@ type progressPage struct {
 	Took     string
 	Settling bool // the account here is not made yet
 	Gone     lostList
+	Named    string // the server that the DID will name, when it is not the one that the owner has chosen
 	Remarks  []remark
 }
 
@@ -114,6 +115,9 @@ func (r *request) progress(st *migrate.Status) progressPage {
 	p.Remarks = r.remarks(st.Notes, p.HostName)
 	if st.Out {
 		p.Path, p.Done = awayPath, st.BlobsThere
+		if st.Endpoint != "" && st.Endpoint != st.Host {
+			p.Named = hostName(st.Endpoint)
+		}
 	}
 	at := stepOf[st.State]
 	for i, key := range stepKeys {
