@@ -187,7 +187,7 @@ func (d *Document) PDSEndpoint() (string, bool) {
 	return "", false
 }
 
-// Origin returns scheme, host and port of a URL that has nothing else.
+// Origin returns scheme, host and port of a URL that has nothing else, in the one form that two URLs of the same server have.
 func Origin(endpoint string) (string, bool) {
 	u, err := url.Parse(endpoint)
 	if err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Hostname() == "" {
@@ -196,5 +196,9 @@ func Origin(endpoint string) (string, bool) {
 	if (u.Path != "" && u.Path != "/") || u.User != nil || u.RawQuery != "" || u.ForceQuery || strings.Contains(endpoint, "#") {
 		return "", false
 	}
-	return u.Scheme + "://" + u.Host, true
+	host := strings.ToLower(u.Host)
+	if port := map[string]string{"https": ":443", "http": ":80"}[u.Scheme]; u.Port() != "" {
+		host = strings.TrimSuffix(host, port)
+	}
+	return u.Scheme + "://" + strings.TrimSuffix(host, ":"), true
 }

@@ -50,10 +50,11 @@ func (m *Manager) plan(ctx context.Context, mv *move) (*plc.Operation, error) {
 	case endpoint == "" || key == "" || strings.TrimSuffix(endpoint, "/") == m.opts.Here.URL():
 		return nil, errors.New("the new host does not say what the DID should name")
 	}
-	if _, ok := identity.Origin(endpoint); !ok {
+	origin, ok := identity.Origin(endpoint)
+	if !ok {
 		return nil, fmt.Errorf("the new host wants the DID to name %.100q, which is no server", endpoint)
 	}
-	mv.Endpoint, mv.Key, mv.Handle = strings.TrimSuffix(endpoint, "/"), key, handle
+	mv.Endpoint, mv.Key, mv.Handle = origin, key, handle
 	mv.Document = to.document()
 	if mv.DID.Method() != "plc" {
 		return nil, nil
