@@ -10,6 +10,7 @@ import (
 
 	"github.com/ipfs/go-cid"
 
+	"perch/identity"
 	"perch/pds/migrate"
 	"perch/pds/store"
 	"perch/xrpc"
@@ -29,11 +30,11 @@ type blobSource struct {
 }
 
 func (s *Server) blobsFrom(origin string) (*blobSource, error) {
-	u, err := url.Parse(origin)
-	if err != nil || u.Host == "" || u.Scheme != "https" && (u.Scheme != "http" || !s.cfg.DevMode) {
-		return nil, xrpc.InvalidRequest("%q is no address to fetch blobs from; write one such as https://pds.example.com", origin)
+	at, ok := identity.Origin(origin)
+	if !ok || strings.HasPrefix(at, "http:") && !s.cfg.DevMode {
+		return nil, xrpc.InvalidRequest("%.200q is no address to fetch blobs from; write one such as https://pds.example.com", origin)
 	}
-	return &blobSource{s: s, client: s.hostClient(), origin: strings.TrimSuffix(origin, "/")}, nil
+	return &blobSource{s: s, client: s.hostClient(), origin: at}, nil
 }
 
 // fetch brings a blob if it can be had. The error is one of this server.

@@ -156,14 +156,15 @@ func TestRescueRefuses(t *testing.T) {
 	}
 	bare := zipped(t, zip.Store, [2]string{exportCAR, string(unzip(t, good)[exportCAR])})
 	for what, in := range map[string]RescueRequest{
-		"another DID":      {Bare: true, DID: syntax.DID(bob.did), Handle: "alice.test", Email: "a@example.com"},
-		"no handle":        {Bare: true, Email: "a@example.com"},
-		"no address":       {Bare: true, Handle: "alice.test"},
-		"a short password": {Bare: true, Handle: "alice.test", Email: "a@example.com", Password: "short"},
-		"a taken handle":   {Bare: true, Handle: "bob.test", Email: "a@example.com"},
-		"a taken address":  {Bare: true, Handle: "alice.test", Email: "bob@example.com"},
-		"another's key":    {Bare: true, Handle: "alice.test", Email: "a@example.com", Signers: []string{"did:key:" + other.Multibase()}},
-		"a private source": {Bare: true, Handle: "alice.test", Email: "a@example.com", BlobsFrom: "file:///etc"},
+		"another DID":                       {Bare: true, DID: syntax.DID(bob.did), Handle: "alice.test", Email: "a@example.com"},
+		"no handle":                         {Bare: true, Email: "a@example.com"},
+		"no address":                        {Bare: true, Handle: "alice.test"},
+		"a short password":                  {Bare: true, Handle: "alice.test", Email: "a@example.com", Password: "short"},
+		"a taken handle":                    {Bare: true, Handle: "bob.test", Email: "a@example.com"},
+		"a taken address":                   {Bare: true, Handle: "alice.test", Email: "bob@example.com"},
+		"another's key":                     {Bare: true, Handle: "alice.test", Email: "a@example.com", Signers: []string{"did:key:" + other.Multibase()}},
+		"a private source":                  {Bare: true, Handle: "alice.test", Email: "a@example.com", BlobsFrom: "file:///etc"},
+		"a source with more than an origin": {Bare: true, Handle: "alice.test", Email: "a@example.com", BlobsFrom: "https://u:p@example.com/?x="},
 	} {
 		if _, err := n.importArchive(t, bare, in); err == nil {
 			t.Errorf("%s: taken", what)
