@@ -82,13 +82,21 @@ func (m *Manager) makeRoom(ctx context.Context) {
 			oldest = did
 		}
 	}
+	running := m.ctx != nil
 	m.mu.Unlock()
-	if n <= maxInside {
+	if n <= maxInside || !running {
 		return
 	}
 	ctx = context.WithoutCancel(ctx)
 	m.wg.Go(func() { // whoever calls this holds the lock of another account
-		if _, err := m.Abandon(ctx, oldest); err != nil {
+		_, err := m.command(ctx, oldest, func(_ context.Context, mv *move) error {
+			if mv.State != StateAccount { // they have come back meanwhile
+				return ErrState
+			}
+			mv.State, mv.Error = StateAbandoning, ""
+			return nil
+		})
+		if err != nil && !errors.Is(err, ErrState) {
 			m.opts.Logger.WarnContext(ctx, "give up a move that was left", "did", oldest, "err", err)
 			m.forget(oldest)
 		}
