@@ -26,6 +26,8 @@ const (
 	deviceGrace   = time.Minute
 	deviceIDBytes = 16
 	maxUserAgent  = 256 // bytes
+	// maxDeviceAccounts is how many accounts are signed in in one browser: each is looked up with each page. The one that was signed in first makes room.
+	maxDeviceAccounts = 20
 )
 
 // Visit is where a request comes from, as the list of somebody's browsers shows it.
@@ -206,6 +208,11 @@ func (s *Service) SignInDevice(ctx context.Context, d *Device, acct *store.Accou
 	}
 	if err != nil {
 		return nil, err
+	}
+	for ; len(fresh.Accounts) > maxDeviceAccounts; fresh.Accounts = fresh.Accounts[1:] {
+		if err := s.SignOutDevice(ctx, row.ID, fresh.Accounts[0].Account.ID); err != nil {
+			return nil, err
+		}
 	}
 	fresh.Cookie, fresh.Sitting = s.deviceCookie(row.ID, row.Generation), s.sitting(row.ID)
 	return fresh, nil

@@ -232,3 +232,21 @@ func TestClosedBrowserForgets(t *testing.T) {
 		}
 	}
 }
+
+func TestBrowserOfVeryManyAccounts(t *testing.T) {
+	w := newWorld(t)
+	b := &browser{world: w, t: t}
+	var first, last *store.Account
+	for range maxDeviceAccounts + 1 {
+		last = w.person().Account
+		if first == nil {
+			first = last
+		}
+		b.signIn(last, true)
+		w.pass(time.Second)
+	}
+	d := b.open()
+	if len(d.Accounts) != maxDeviceAccounts || d.Current.Account.ID != last.ID || d.Accounts[0].Account.ID == first.ID {
+		t.Errorf("%d accounts, current %s", len(d.Accounts), d.Current.Account.Handle)
+	}
+}
