@@ -21,7 +21,7 @@ export async function ask(more = {}, scope = rights.join(' ')) {
   const response = await fetch(url + '/oauth/par', {
     method: 'POST',
     body: new URLSearchParams({
-      client_id, scope, redirect_uri: redirect, response_type: 'code', state: 'state', code_challenge_method: 'S256',
+      client_id, scope, redirect_uri: redirect, response_type: 'code', state: randomBytes(16).toString('base64url'), code_challenge_method: 'S256',
       dpop_jkt: randomBytes(32).toString('base64url'), // it never asks for the tokens
       code_challenge: hash(verifier), ...more,
     }),
