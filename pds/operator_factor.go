@@ -38,6 +38,7 @@ type FactorAnswer struct {
 	TOTP          bool          `json:"totp"`  // an authenticator app
 	CodesLeft     int           `json:"codesLeft"`
 	Passkeys      int           `json:"passkeys"`
+	RoleEnded     bool          `json:"roleEnded,omitempty"` // it was an administrator, and has no factor left for that
 	Secret        string        `json:"secret,omitempty"`
 	URL           string        `json:"url,omitempty"`
 	RecoveryCodes []string      `json:"recoveryCodes,omitempty"`
@@ -60,6 +61,11 @@ func (s *Server) operatorFactor(ctx context.Context, in *FactorRequest) (*Factor
 	if err != nil {
 		return nil, err
 	}
+	now, err := s.store.AccountByID(ctx, acct.ID)
+	if err != nil {
+		return nil, err
+	}
+	out.RoleEnded = acct.Role != now.Role
 	out.Email, out.TOTP, out.CodesLeft, out.Passkeys = f.Email, f.TOTP, f.RecoveryCodes, len(passkeys)
 	if in.Action != FactorShow {
 		s.log.InfoContext(ctx, "second factor changed by the operator", "did", acct.DID, "action", in.Action)

@@ -81,7 +81,9 @@ func TestRoleEndsWithTheLastFactor(t *testing.T) {
 		{"p-reset", false, false, reset, auditAccount},
 		{"p-app", true, true, reset, ""},
 		{"p-keys", false, false, func(c *client) {
-			n.operatorJSON(t, FactorPath, FactorRequest{Account: c.did, Action: FactorRemovePasskeys}).ok()
+			if out := n.operatorJSON(t, FactorPath, FactorRequest{Account: c.did, Action: FactorRemovePasskeys}).ok(); out.at("roleEnded") != true {
+				t.Errorf("the operator is not told: %v", out)
+			}
 		}, auditPassword},
 		{"p-word", false, false, func(c *client) {
 			c.admin("com.atproto.admin.updateAccountPassword", map[string]any{"did": c.did, "password": "another password"}).ok()

@@ -80,6 +80,9 @@ func (p *program) showFactors(f pds.FactorAnswer, err error) error {
 	}
 	yes := map[bool]string{true: "on", false: "off"}
 	fmt.Fprintf(p.stdout, "authenticator app  %s\ncodes by e-mail    %s\nrecovery codes     %d left\npasskeys           %d\n", yes[f.TOTP], yes[f.Email], f.CodesLeft, f.Passkeys)
+	if f.RoleEnded {
+		fmt.Fprintf(p.stderr, "%s has no second factor left and is no administrator any more\n", f.Handle)
+	}
 	for _, code := range f.RecoveryCodes {
 		fmt.Fprintf(p.stdout, "%s\n", code)
 	}
