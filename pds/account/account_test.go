@@ -79,6 +79,16 @@ func (w *world) person() Session {
 	return ses
 }
 
+// app makes an app password of the account.
+func (w *world) app(a *store.Account, name string, privileged bool) NewAppPassword {
+	w.t.Helper()
+	app, err := w.CreateAppPassword(context.Background(), a, name, privileged)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return app
+}
+
 func (w *world) signUp(in NewAccount, did syntax.DID) (Session, error) {
 	r, err := w.Reserve(context.Background(), in)
 	if err != nil {

@@ -134,14 +134,11 @@ func TestSetPasswordEndsSessions(t *testing.T) {
 	w := newWorld(t)
 	ses := w.person()
 	a := ses.Account
-	app, err := w.CreateAppPassword(ctx, a, "phone", false)
-	if err != nil {
-		t.Fatal(err)
-	}
+	app := w.app(a, "phone", false)
 	if err := w.SetPassword(ctx, a.ID, "another password", false); err != nil {
 		t.Fatal(err)
 	}
-	_, err = w.RefreshSession(ctx, a.ID, ses.ID)
+	_, err := w.RefreshSession(ctx, a.ID, ses.ID)
 	want(t, ErrSessionRevoked, err)
 	_, err = w.Authenticate(ctx, a.Email, testPassword)
 	want(t, ErrBadCredentials, err)

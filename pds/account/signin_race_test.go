@@ -39,10 +39,7 @@ func TestPasswordThatEndedMeanwhileOpensNothing(t *testing.T) {
 			w := newWorld(t)
 			a, password := w.person().Account, testPassword
 			if tc.app {
-				app, err := w.CreateAppPassword(ctx, a, "phone", false)
-				if err != nil {
-					t.Fatal(err)
-				}
+				app := w.app(a, "phone", false)
 				password = app.Secret
 			}
 			login, err := w.Authenticate(ctx, a.Email, password)

@@ -14,10 +14,7 @@ func TestAuthenticateRefuses(t *testing.T) {
 	w := newWorld(t)
 	ses := w.person()
 	a := ses.Account
-	app, err := w.CreateAppPassword(ctx, a, "phone", false)
-	if err != nil {
-		t.Fatal(err)
-	}
+	app := w.app(a, "phone", false)
 	other := w.person().Account
 	cases := map[string][2]string{
 		"wrong password":            {string(a.Handle), "a bad password"},
@@ -50,7 +47,7 @@ func TestAuthenticateRefuses(t *testing.T) {
 	if err := w.Delete(ctx, other.ID, nil); err != nil {
 		t.Fatal(err)
 	}
-	_, err = w.Authenticate(ctx, string(other.DID), testPassword)
+	_, err := w.Authenticate(ctx, string(other.DID), testPassword)
 	want(t, ErrBadCredentials, err)
 }
 
@@ -58,10 +55,7 @@ func TestAuthenticate(t *testing.T) {
 	ctx := context.Background()
 	w := newWorld(t)
 	a := w.person().Account
-	app, err := w.CreateAppPassword(ctx, a, "chat", true)
-	if err != nil {
-		t.Fatal(err)
-	}
+	app := w.app(a, "chat", true)
 	for _, id := range []string{string(a.Handle), strings.ToUpper(string(a.Handle)), "@" + string(a.Handle), a.Email, strings.ToUpper(a.Email), " " + a.Email + " ", string(a.DID)} {
 		login, err := w.Authenticate(ctx, id, testPassword)
 		if err != nil || login.Account.ID != a.ID || login.AppPassword != "" {
@@ -123,14 +117,11 @@ func TestTakendownLogin(t *testing.T) {
 	ctx := context.Background()
 	w := newWorld(t)
 	a := w.person().Account
-	app, err := w.CreateAppPassword(ctx, a, "phone", false)
-	if err != nil {
-		t.Fatal(err)
-	}
+	app := w.app(a, "phone", false)
 	if err := w.Takedown(ctx, a.ID, "case", nil); err != nil {
 		t.Fatal(err)
 	}
-	_, err = w.Authenticate(ctx, a.Email, app.Secret)
+	_, err := w.Authenticate(ctx, a.Email, app.Secret)
 	want(t, ErrBadCredentials, err)
 	login, err := w.Authenticate(ctx, a.Email, testPassword)
 	if err != nil {
