@@ -13,8 +13,8 @@ import (
 	"perch/pds/store"
 )
 
-// adminPageSize is how many rows a page of a list has.
-const adminPageSize = 50
+// adminPageSize is how many rows a page of a list has. With the longest names they are still a page of 60 KB.
+const adminPageSize = 20
 
 // adminList is a page of accounts.
 type adminList struct {

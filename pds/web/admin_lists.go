@@ -13,7 +13,8 @@ const (
 	maxInvitesMade = 100 // codes at once
 	maxInviteUses  = 10_000
 	maxUsesShown   = 20 // of a code
-	maxJobsShown   = 200
+	maxJobsShown   = 40
+	maxMailsShown  = 15 // that wait
 )
 
 // adminInviteList is a page of invite codes.
@@ -66,6 +67,7 @@ func (s *Site) adminInvitesDo(r *request) error {
 // adminMailList is what is to be sent, and a page of what was.
 type adminMailList struct {
 	Waiting, Sent []AdminMail
+	More          int // that wait, and are not in the list
 	To, Next      string
 	First         bool
 }
@@ -75,6 +77,9 @@ func (s *Site) adminMails(r *request) (err error) {
 	list := adminMailList{To: strings.ToLower(strings.TrimSpace(r.FormValue("to"))), First: before == 0}
 	if list.Waiting, err = s.opts.Host.ListMails(r.Context()); err != nil {
 		return err
+	}
+	if n := len(list.Waiting) - maxMailsShown; n > 0 {
+		list.Waiting, list.More = list.Waiting[:maxMailsShown], n
 	}
 	if list.Sent, err = s.opts.Host.SentMails(r.Context(), list.To, before, adminPageSize+1); err != nil {
 		return err
