@@ -15,10 +15,10 @@ const hash = (text) => createHash('sha256').update(text).digest('base64url')
 const encode = (value) => Buffer.from(JSON.stringify(value)).toString('base64url')
 
 // ask pushes a request and returns the address to open.
-export async function ask(more = {}, scope = rights.join(' ')) {
+export async function ask(more = {}, scope = rights.join(' '), server = url) {
   const client_id = idOf(scope)
   const verifier = randomBytes(32).toString('base64url')
-  const response = await fetch(url + '/oauth/par', {
+  const response = await fetch(server + '/oauth/par', {
     method: 'POST',
     body: new URLSearchParams({
       client_id, scope, redirect_uri: redirect, response_type: 'code', state: randomBytes(16).toString('base64url'), code_challenge_method: 'S256',
@@ -28,7 +28,7 @@ export async function ask(more = {}, scope = rights.join(' ')) {
   })
   const answer = await response.json()
   assert.equal(response.status, 201, JSON.stringify(answer))
-  return `${url}/oauth/authorize?` + new URLSearchParams({ client_id, request_uri: answer.request_uri })
+  return `${server}/oauth/authorize?` + new URLSearchParams({ client_id, request_uri: answer.request_uri })
 }
 
 // callback stands in for the app's page, and returns what it will be told.

@@ -1,27 +1,16 @@
 // Passkeys, with an authenticator that Chromium makes up.
 import assert from 'node:assert/strict'
-import { createHmac } from 'node:crypto'
 import { after, before, test } from 'node:test'
 import { ask } from './app.mjs'
-import { adminPost, audit, launch, sizes, url, visit } from './browser.mjs'
+import { audit, launch, operate, signUp, sizes, totp, url, visit } from './browser.mjs'
 
-let browser, invite
+let browser
 before(async () => {
   browser = await launch()
-  invite = (await adminPost('com.atproto.server.createInviteCode', { useCount: 20 })).code
 })
 after(() => browser?.close())
 
 const password = 'correct horse'
-
-async function signUp(name) {
-  const response = await fetch(url + '/xrpc/com.atproto.server.createAccount', {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ handle: name + '.test', email: name + '@example.com', password, inviteCode: invite }),
-  })
-  assert.equal(response.status, 200, await response.clone().text())
-}
 
 async function signIn(page, name) {
   await page.goto(url + '/account/sign-in')
@@ -135,26 +124,22 @@ test('a passkey that the browser offers', async () => {
   await v.context.close()
 })
 
-test('a passkey after the password', async () => {
-  await signUp('twofold')
-  const operate = (body) => fetch(url + '/perch/factor', {
-    method: 'POST',
-    headers: { 'content-type': 'application/json', authorization: 'Basic ' + Buffer.from('admin:' + (process.env.PEERS_ADMIN_PASSWORD || 'admin')).toString('base64') },
-    body: JSON.stringify({ account: 'twofold.test', ...body }),
-  }).then((r) => r.json())
-  const v = await visit(browser, 'phone')
+for (const size of Object.keys(sizes)) test(`a passkey after the password on a ${size}`, async () => {
+  const name = 'twofold-' + size
+  await signUp(name)
+  const v = await visit(browser, size)
   const { page } = v
-  await signIn(page, 'twofold')
+  await signIn(page, name)
   await page.waitForURL('**/account')
   const device = await authenticator(v)
   await page.goto(url + '/account/passkeys')
   await page.click('button:has-text("Add a passkey")')
   await page.waitForSelector('h2:has-text("Passkey 1")')
-  const { secret } = await operate({ action: 'begin' })
-  const { recoveryCodes } = await operate({ action: 'confirm', code: totp(secret) })
+  const { secret } = await operate('/perch/factor', { account: name + '.test', action: 'begin' })
+  const { recoveryCodes } = await operate('/perch/factor', { account: name + '.test', action: 'confirm', code: totp(secret) })
   await device.touch(false)
   await signOut(page)
-  await signIn(page, 'twofold')
+  await signIn(page, name)
   await page.waitForSelector('text=Confirm that it is you')
   await audit(v, 'factor-passkey')
   await offerNothing(page)
@@ -167,7 +152,7 @@ test('a passkey after the password', async () => {
   await page.waitForURL('**/account/sign-in?*')
   await device.touch(false)
   await device.verify(true)
-  await signIn(page, 'twofold')
+  await signIn(page, name)
   await page.waitForSelector('text=Confirm that it is you')
   await device.touch(true)
   await page.click('text="Use a passkey"')
@@ -177,7 +162,7 @@ test('a passkey after the password', async () => {
   await page.click('button:has-text("Remove")')
   await page.waitForSelector('text=The passkey is removed')
   await signOut(page)
-  await signIn(page, 'twofold')
+  await signIn(page, name)
   await page.waitForSelector('text=Confirm that it is you')
   assert.equal(await page.isVisible('text="Use a passkey"'), false)
   await audit(v, 'factor-passkey-removed')
@@ -203,14 +188,3 @@ test('without script the password remains', async () => {
   assert.ok(await page.isVisible('text=This browser cannot use passkeys'))
   await v.context.close()
 })
-
-// totp is the code that an authenticator app shows now (RFC 6238).
-function totp(secret) {
-  const alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567'
-  const bits = [...secret].map((c) => alphabet.indexOf(c).toString(2).padStart(5, '0')).join('')
-  const key = Buffer.from(bits.match(/.{8}/g).map((b) => parseInt(b, 2)))
-  const step = Buffer.alloc(8)
-  step.writeBigUInt64BE(BigInt(Math.floor(Date.now() / 30e3)))
-  const mac = createHmac('sha1', key).update(step).digest()
-  return String((mac.readUInt32BE(mac[19] & 15) & 0x7fffffff) % 1e6).padStart(6, '0')
-}
