@@ -229,7 +229,7 @@ func TestHandshakeIsTolerant(t *testing.T) {
 	}
 	st.fill(t, epoch, 1, 1)
 	c.expect(epoch)
-	if err := conn.Write(context.Background(), websocket.MessageBinary, make([]byte, 2*maxClientMessage)); err != nil {
+	if err := conn.Write(context.Background(), websocket.MessageBinary, make([]byte, maxClientMessage+1)); err != nil {
 		t.Fatal(err)
 	}
 	c.expectClose(websocket.StatusMessageTooBig)
