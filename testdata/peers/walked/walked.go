@@ -19,16 +19,18 @@ import (
 
 // noPages are addresses that answer with something else than a page.
 var noPages = map[string]string{
-	"/":                           "all other addresses: the page for what is missing is a template",
-	"GET /assets/{name}":          "stylesheet, scripts, icon",
-	"GET /account/sign-up/handle": "what the script asks while somebody types a handle",
-	"GET /account/profile/avatar": "a picture",
-	"GET /account/profile/banner": "a picture",
-	"GET /account/data/zip":       "a file to download",
-	"GET /account/data/car":       "a file to download",
-	"GET /admin/charts":           "a part of the page at /admin, fetched anew",
-	"GET /move/progress.json":     "what the script asks while an account moves",
-	"GET /move/signed-in":         "the way back from the old server: leads on, or to what was already looked at",
+	"/":                            "all other addresses: the page for what is missing is a template",
+	"GET /assets/{name}":           "stylesheet, scripts, icon",
+	"GET /account/sign-up/handle":  "what the script asks while somebody types a handle",
+	"GET /account/profile/avatar":  "a picture",
+	"GET /account/profile/banner":  "a picture",
+	"GET /perch/migrate/signed-in": "the way back from the old server: leads on to /move/came-back",
+	"GET /faces/{did}":             "a picture",
+	"GET /account/data/zip":        "a file to download",
+	"GET /account/data/car":        "a file to download",
+	"GET /admin/charts":            "a part of the page at /admin, fetched anew",
+	"GET /move/progress.json":      "what the script asks while an account moves",
+	"GET /move/signed-in":          "the way back from the old server: leads on, or to what was already looked at",
 
 	"GET /account/move/progress.json": "as /move/progress.json",
 }

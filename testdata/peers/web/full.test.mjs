@@ -79,7 +79,7 @@ for (const [n, size] of Object.keys(sizes).entries()) {
     await page.fill('#code', recoveryCodes[0])
     await page.keyboard.press('Enter')
     await page.waitForSelector('figure svg')
-    for (const path of ['', '/accounts']) await see('/admin' + path)
+    for (const path of ['', '/accounts', '/accounts/' + members.at(-1).did, '/invites', '/mail', '/jobs', '/audit']) await see('/admin' + path)
     await v.context.close()
   })
 
