@@ -134,6 +134,9 @@ func (a *adoption) store(ctx context.Context, src *adopt.Source, layout adopt.La
 		SealKey: accounts.SealSigningKey,
 		Link:    !a.opt.Copy && canLink(layout.Blobs, a.cfg.DataDirectory),
 	}, a.opt.Progress)
+	if r := a.report.Result; err == nil && r.Adopted == 0 && r.Renewed == 0 && r.Events == 0 && r.Linked+r.Copied+r.Fetched == 0 {
+		return nil // all was here already, and nothing has changed
+	}
 	line := store.Audit{Kind: auditCommandLine, Action: "adopt", Detail: auditText(a.opt.Dir), Result: auditResult(err)}
 	return errors.Join(err, st.Update(context.WithoutCancel(ctx), func(tx *store.Tx) error { return tx.AddAudit(ctx, line) }))
 }
