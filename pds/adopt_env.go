@@ -141,9 +141,7 @@ func (a *adoption) load() error {
 	if a.cfg, err = LoadConfig(environ, os.DevNull); err != nil {
 		return err
 	}
-	for _, w := range a.cfg.Warnings {
-		a.report.Notes = append(a.report.Notes, w)
-	}
+	a.report.Notes = append(a.report.Notes, a.cfg.Warnings...)
 	return nil
 }
 

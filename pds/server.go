@@ -308,6 +308,8 @@ func (s *Server) Run(ctx context.Context) (err error) {
 
 // Serve is Run on a listener of the caller's, without Close.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
+	ctx, failed := context.WithCancel(ctx) // a listener that fails ends all the rest, too
+	defer failed()
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var wg sync.WaitGroup
 	wg.Go(func() { s.work(background) })
@@ -327,10 +329,9 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		s.log.Warn("stopping", "err", err) // somebody reads too slowly; nothing is lost
 		err = nil
 	}
+	failed()
 	stop()
-	if ctx.Err() != nil {
-		wg.Wait()
-	}
+	wg.Wait() // nobody works on the database when it is closed
 	return err
 }
 

@@ -92,12 +92,12 @@ type planned struct {
 	totals Totals
 }
 
-func (p *planned) broken() bool {
-	return slices.ContainsFunc(p.findings, func(f Finding) bool { return f.Fatal })
+func (pl *planned) broken() bool {
+	return slices.ContainsFunc(pl.findings, func(f Finding) bool { return f.Fatal })
 }
 
-func (p *planned) note(fatal bool, format string, args ...any) {
-	p.findings = append(p.findings, Finding{p.account.DID, fmt.Sprintf(format, args...), fatal})
+func (pl *planned) note(fatal bool, format string, args ...any) {
+	pl.findings = append(pl.findings, Finding{pl.account.DID, fmt.Sprintf(format, args...), fatal})
 }
 
 // Progress is told how far a step is.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
@@ -22,15 +23,6 @@ const (
 	// Reusable lets a service token be used more than once while it lives. For uploads that a service does in somebody's name and may repeat.
 	Reusable
 )
-
-func has(allow []Allow, a Allow) bool {
-	for _, x := range allow {
-		if x == a {
-			return true
-		}
-	}
-	return false
-}
 
 // Standard asks for an access token of any session, or of an app.
 func (v *Verifier) Standard(allow ...Allow) Access { return v.With(SignedIn, allow...) }
@@ -224,7 +216,7 @@ func (v *Verifier) session(ctx context.Context, token string, allow []Allow) (Pr
 	switch c.Scope {
 	case ScopeAccess, ScopeAppPass, ScopeAppPassPrivileged:
 	case ScopeTakendown:
-		if !has(allow, Takendown) {
+		if !slices.Contains(allow, Takendown) {
 			return Principal{}, ErrInvalidToken.with("Bad token scope")
 		}
 	default:
@@ -257,15 +249,15 @@ func refuseInactive(a *store.Account, allow []Allow) error {
 	case store.StatusDeleted:
 		return ErrAccountNotFound
 	case store.StatusTakendown:
-		if !has(allow, Takendown) {
+		if !slices.Contains(allow, Takendown) {
 			return ErrAccountTakedown
 		}
 	case store.StatusSuspended: // clients know no other name for it
-		if !has(allow, Takendown) {
+		if !slices.Contains(allow, Takendown) {
 			return ErrAccountTakedown.with("Account has been suspended")
 		}
 	}
-	if !a.DeactivatedAt.IsZero() && !has(allow, Deactivated) {
+	if !a.DeactivatedAt.IsZero() && !slices.Contains(allow, Deactivated) {
 		return ErrAccountDeactivated
 	}
 	return nil

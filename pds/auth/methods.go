@@ -33,9 +33,6 @@ var protectedMethods = lowerSet(
 	"com.atproto.server.updateEmail",
 )
 
-// privilegedNamespaces are closed to plain app passwords. Whole namespaces, because a list of methods is out of date with every new one.
-var privilegedNamespaces = []string{"chat.bsky."}
-
 func lowerSet(methods ...string) map[string]bool {
 	set := make(map[string]bool, len(methods))
 	for _, m := range methods {
@@ -50,16 +47,4 @@ func sameMethod(a syntax.NSID, b string) bool { return strings.EqualFold(string(
 func IsProtected(method syntax.NSID) bool {
 	m := strings.ToLower(string(method))
 	return protectedMethods[m] || strings.HasPrefix(m, protectedNamespace)
-}
-
-// IsPrivileged tells whether the method is closed to plain app passwords: direct messages, and moving the account away. Letter case does not
-// count.
-func IsPrivileged(method syntax.NSID) bool {
-	m := strings.ToLower(string(method))
-	for _, ns := range privilegedNamespaces {
-		if strings.HasPrefix(m, ns) {
-			return true
-		}
-	}
-	return m == strings.ToLower(methodCreateAccount)
 }

@@ -91,7 +91,7 @@ func callRight(method syntax.NSID, audience string) Right {
 	if lxm == "" {
 		lxm = scope.Any
 	}
-	if lxm == scope.Any || IsPrivileged(method) {
+	if scope.IsPrivileged(lxm) {
 		need = privilegedPassword
 	}
 	return Right{need, scope.Permission{Resource: scope.RPC, Methods: []string{lxm}, Audience: audience}.String(),

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -197,7 +198,7 @@ func (v *Verifier) service(ctx context.Context, token string, method syntax.NSID
 			return Principal{}, err
 		}
 	}
-	if !has(allow, Reusable) && !v.firstUse(t, issuer) {
+	if !slices.Contains(allow, Reusable) && !v.firstUse(t, issuer) {
 		return Principal{}, errUsedBefore
 	}
 	return p, nil

@@ -91,14 +91,15 @@ It is good for {{.Minutes}} minutes and can be used once.
 {{end}}
 {{.Ignore}}
 
--- 
+` + textFoot))
+
+// textFoot stands at the end of every message, htmlHead and htmlFoot around the paragraphs of its other form.
+const (
+	textFoot = `-- 
 {{.Service}}
 {{.URL}}
 {{with .Contact}}Questions: {{.}}
-{{end}}`))
-
-// htmlHead and htmlFoot stand around the paragraphs of every message.
-const (
+{{end}}`
 	htmlHead = `<!doctype html>
 <html lang="en">
 <head>

@@ -29,11 +29,7 @@ var textNotice = template.Must(template.New("text").Parse(`Hello {{.Handle}},
 {{range .Advice}}
 {{.}}
 {{end}}
--- 
-{{.Service}}
-{{.URL}}
-{{with .Contact}}Questions: {{.}}
-{{end}}`))
+` + textFoot))
 
 var htmlNotice = htmltemplate.Must(htmltemplate.New("html").Parse(htmlHead + `<p>{{.Lead}}</p>
 <ul style="overflow-wrap:anywhere">{{range .Lines}}<li>{{.}}</li>{{end}}</ul>

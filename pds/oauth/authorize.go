@@ -272,9 +272,6 @@ func (s *Service) errorResponse(p *params, code Code, description string) *Respo
 	return &r
 }
 
-// URL is the address that the browser is sent to, for modes other than FormPost.
-func (r Response) URL() string { return r.redirectTo() }
-
 // Consented returns the scopes that the person has granted the client before; none if it never was let in, or was sent away by EndSession since.
 func (s *Service) Consented(ctx context.Context, acct store.AccountID, clientID string) ([]string, error) {
 	text, err := s.opts.Store.OAuthConsent(ctx, acct, clientID)

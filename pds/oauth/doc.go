@@ -1,6 +1,6 @@
 // Package oauth is the authorization server: how apps get tokens for accounts of this server, by the OAuth profile of AT Protocol.
 //
-// It serves the endpoints that programs talk to (Service.Handlers), and has the calls for the pages on which people decide. The way of a sign-in:
+// It serves the endpoints that programs talk to (Service.Documents, Service.Endpoints), and has the calls for the pages on which people decide. The way of a sign-in:
 //
 //  1. The app pushes its request to /oauth/par and sends the browser to /oauth/authorize with its client_id and the request_uri it got.
 //  2. The page calls Open, which gives it a Request: who asks for what. It finds out who the person is; that is the page's business.

@@ -212,9 +212,16 @@ func proofError(err error) *Error {
 	return refuse(InvalidDPoPProof, err.Error())
 }
 
-// permissions explains scopes to the person. Those that are not understood, and so permit nothing, are left out.
+// permissions explains scopes to the person. Permission sets are asked for where they are not known.
 func (s *Service) permissions(ctx context.Context, scopes []string) ([]Permission, error) {
-	var out []Permission
+	return explain(scopes, func(nsid string) (*scope.PermissionSet, error) {
+		set, _, err := s.permissionSet(ctx, nsid, false)
+		return set, err
+	})
+}
+
+// explain takes scopes apart. Those that are not understood, and so permit nothing, are left out. lookUp finds a permission set; where it finds nil, only the name is shown.
+func explain(scopes []string, lookUp func(nsid string) (*scope.PermissionSet, error)) (out []Permission, err error) {
 	for _, v := range scopes {
 		p, ok := scope.Parse(v)
 		if !ok {
@@ -222,11 +229,12 @@ func (s *Service) permissions(ctx context.Context, scopes []string) ([]Permissio
 		}
 		shown := Permission{Scope: v, Required: p.Resource == scope.Basic, Parsed: p}
 		if p.Resource == scope.Include {
-			set, _, err := s.permissionSet(ctx, p.Set, false)
-			if err != nil {
+			if shown.Set, err = lookUp(p.Set); err != nil {
 				return nil, err
 			}
-			shown.Set, shown.Includes = set, scope.Expand(p, set)
+			if shown.Set != nil {
+				shown.Includes = scope.Expand(p, shown.Set)
+			}
 		}
 		out = append(out, shown)
 	}

@@ -103,8 +103,8 @@ func isLocal(host string) bool {
 	return err == nil && identity.CheckAddress(addr) != nil
 }
 
-// redirectTo makes the URL of a Response for modes other than FormPost.
-func (r Response) redirectTo() string {
+// URL is the address that the browser is sent to, for modes other than FormPost.
+func (r Response) URL() string {
 	values := url.Values{}
 	for _, p := range r.Params {
 		values.Set(p.Name, p.Value)

@@ -38,33 +38,34 @@ func (s *Service) Sessions(ctx context.Context, acct store.AccountID) ([]Session
 		if err := json.Unmarshal([]byte(row.Data), &d); err != nil {
 			return nil, err
 		}
+		permissions, err := s.storedPermissions(ctx, splitScopes(row.Granted))
+		if err != nil {
+			return nil, err
+		}
 		out = append(out, Session{
-			ID: row.ID, Client: d.Client, Permissions: s.stored(ctx, splitScopes(row.Granted)),
+			ID: row.ID, Client: d.Client, Permissions: permissions,
 			CreatedAt: row.CreatedAt, UsedAt: row.UsedAt, ExpiresAt: row.ExpiresAt, Device: row.Device,
 		})
 	}
 	return out, nil
 }
 
-// stored is permissions without asking anybody: of a set that is not known here any more, only the name is shown.
-func (s *Service) stored(ctx context.Context, scopes []string) []Permission {
-	var out []Permission
-	for _, v := range scopes {
-		p, ok := scope.Parse(v)
-		if !ok {
-			continue
+// storedPermissions is permissions without asking anybody.
+func (s *Service) storedPermissions(ctx context.Context, scopes []string) ([]Permission, error) {
+	return explain(scopes, func(nsid string) (*scope.PermissionSet, error) {
+		row, err := s.opts.Store.OAuthLexicon(ctx, nsid)
+		if errors.Is(err, store.ErrNotFound) {
+			return nil, nil
 		}
-		shown := Permission{Scope: v, Required: p.Resource == scope.Basic, Parsed: p}
-		if p.Resource == scope.Include {
-			if row, err := s.opts.Store.OAuthLexicon(ctx, p.Set); err == nil {
-				if set, err := parseSet(p.Set, row.Lexicon); err == nil {
-					shown.Set, shown.Includes = set, scope.Expand(p, set)
-				}
-			}
+		if err != nil {
+			return nil, err
 		}
-		out = append(out, shown)
-	}
-	return out
+		set, err := parseSet(nsid, row.Lexicon)
+		if err != nil {
+			return nil, nil // an app that was let in with it must be seen, to be sent away
+		}
+		return set, nil
+	})
 }
 
 // EndSession sends an app away at once, and forgets what was granted to it so that it has to ask again. Other sessions of the same app go on. A session that

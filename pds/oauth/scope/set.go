@@ -7,7 +7,6 @@ import (
 
 // Grant is what a session may do. The zero Grant may do nothing. It is never changed, and so is safe for use by many goroutines.
 type Grant struct {
-	values      []string
 	permissions []Permission
 	basic       bool
 	generic     bool
@@ -17,7 +16,7 @@ type Grant struct {
 
 // NewGrant understands the scopes of a grant. Unknown ones permit nothing, and without "atproto" none does. Permission sets must have been expanded.
 func NewGrant(values []string) *Grant {
-	g := &Grant{values: values, basic: slices.Contains(values, Atproto)}
+	g := &Grant{basic: slices.Contains(values, Atproto)}
 	if !g.basic {
 		return g
 	}
@@ -30,9 +29,6 @@ func NewGrant(values []string) *Grant {
 	}
 	return g
 }
-
-// Values are the scopes as they were granted.
-func (g *Grant) Values() []string { return g.values }
 
 // Valid tells whether the grant has what every grant must have.
 func (g *Grant) Valid() bool { return g != nil && g.basic }
@@ -48,15 +44,16 @@ func (g *Grant) AllowsRepo(collection, action string) bool {
 	})
 }
 
-// isPrivileged tells whether TransitionGeneric leaves the method closed, as plain app passwords do: direct messages, and moving the account away.
-func isPrivileged(method string) bool {
+// IsPrivileged tells whether the method is closed to plain app passwords and to TransitionGeneric: direct messages, moving the account away, and Any, which stands for all
+// methods. Letter case does not count. A whole namespace, because a list of methods is out of date with every new one.
+func IsPrivileged(method string) bool {
 	method = strings.ToLower(method)
 	return method == Any || strings.HasPrefix(method, "chat.bsky.") || method == "com.atproto.server.createaccount"
 }
 
 // AllowsRPC tells whether the method may be called at a service: a DID with the service's id. The method Any stands for all of them.
 func (g *Grant) AllowsRPC(method, audience string) bool {
-	if g != nil && g.generic && (g.chat || !isPrivileged(method)) {
+	if g != nil && g.generic && (g.chat || !IsPrivileged(method)) {
 		return true
 	}
 	return g.any(RPC, func(p Permission) bool {
