@@ -93,9 +93,6 @@ func TestCatalogKnowsWhatAPDSNeeds(t *testing.T) {
 			t.Errorf("no record %s", nsid)
 		}
 	}
-	if k, ok := cat.RecordKeyKind("app.bsky.actor.profile"); !ok || k != "literal:self" {
-		t.Errorf("profile key is %q", k)
-	}
 	if _, err := cat.Method("app.bsky.feed.post"); !errors.Is(err, ErrUnknownSchema) {
 		t.Errorf("a record passes for a method: %v", err)
 	}

@@ -59,11 +59,6 @@ func (m *Method) ParseParams(query string) (Params, error) {
 	return out.complete(n)
 }
 
-// ValidateParams is ParseParams for values that were parsed already.
-func (m *Method) ValidateParams(values url.Values) (Params, error) {
-	return m.ParseParams(values.Encode())
-}
-
 func checkQuery(query string) error {
 	return scanQuery(query, func(string, string) *Error { return nil })
 }

@@ -38,20 +38,7 @@ func (c *Catalog) ValidateRecord(collection syntax.NSID, rkey syntax.RecordKey, 
 	return true, nil
 }
 
-// RecordKeyKind returns what the schema of a collection says about its record keys: "tid",
-// "nsid", "any" or "literal:" and the only key; false when the catalog does not know the collection.
-func (c *Catalog) RecordKeyKind(collection syntax.NSID) (string, bool) {
-	if c.kinds[collection.String()] != KindRecord {
-		return "", false
-	}
-	d, err := c.document(collection.String())
-	if err != nil {
-		return "", false
-	}
-	return d.rkey, true
-}
-
-// checkRecordKey enforces the key kind of a record schema (spec: record-key).
+// checkRecordKey enforces the key kind of a record schema (spec: record-key): "tid", "nsid", "any", or "literal:" and the only key.
 func checkRecordKey(kind, rkey string) error {
 	switch kind {
 	case "tid":

@@ -47,8 +47,14 @@ func TestWhoIsShutOutWhileTheBodyComes(t *testing.T) {
 	acct := n.accountOf(t, alice.did)
 	ends := map[string]func(){
 		"the app is sent away": func() {
-			if err := n.srv.oauth.EndDevice(t.Context(), acct.ID, "dev-1"); err != nil {
-				t.Error(err)
+			apps, err := n.srv.oauth.Sessions(t.Context(), acct.ID)
+			if err != nil || len(apps) == 0 {
+				t.Errorf("%d apps, %v", len(apps), err)
+			}
+			for _, app := range apps {
+				if err := n.srv.oauth.EndSession(t.Context(), acct.ID, app.ID); err != nil {
+					t.Error(err)
+				}
 			}
 		},
 		"the account is deactivated": func() {

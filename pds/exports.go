@@ -59,7 +59,7 @@ func (e *exports) enter(ctx context.Context, own bool) (leave func(), err error)
 	if !acquire(ctx, e.all) {
 		<-c.places
 		e.part(at, c)
-		return nil, tooMany(ctx, http.StatusServiceUnavailable, "NotEnoughResources", "Too many repositories are being fetched. Try again in a moment.")
+		return nil, tooMany(ctx, http.StatusServiceUnavailable, xrpc.NameNotEnough, "Too many repositories are being fetched. Try again in a moment.")
 	}
 	return func() { <-e.all; <-c.places; e.part(at, c) }, nil
 }

@@ -90,9 +90,9 @@ func (im *imports) receive(address string) (leave func(), err error) {
 	defer im.mu.Unlock()
 	switch {
 	case im.receiving >= maxReceiving:
-		return nil, xrpc.NewError(503, "NotEnoughResources", "Too many repositories are being imported. Try again in a few minutes.")
+		return nil, xrpc.NewError(503, xrpc.NameNotEnough, "Too many repositories are being imported. Try again in a few minutes.")
 	case address != "" && im.from[address] >= maxReceivingFrom:
-		return nil, xrpc.NewError(503, "NotEnoughResources", "Too many repositories are being imported from your address. Try again in a few minutes.")
+		return nil, xrpc.NewError(503, xrpc.NameNotEnough, "Too many repositories are being imported from your address. Try again in a few minutes.")
 	}
 	im.receiving++
 	im.from[address]++

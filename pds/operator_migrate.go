@@ -61,9 +61,6 @@ const maxDeleteDays = 3650
 // Migration is how a move stands.
 type Migration = migrate.Status
 
-// MigrationReport is what is left of a move that is done.
-type MigrationReport = migrate.Report
-
 // MigrationAbandoned is the state of a move that was given up, and of which something may be left at the new server.
 const MigrationAbandoned = migrate.StateAbandoned
 

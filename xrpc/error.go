@@ -39,7 +39,6 @@ const (
 	NameInvalidRequest   = "InvalidRequest"
 	NameAuthMissing      = "AuthMissing"
 	NameAuthRequired     = "AuthenticationRequired"
-	NameForbidden        = "Forbidden"
 	NameNotFound         = "NotFound"
 	NameNotSupported     = "XRPCNotSupported"
 	NamePayloadTooLarge  = "PayloadTooLarge"

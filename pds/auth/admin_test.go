@@ -27,7 +27,7 @@ func TestAdmin(t *testing.T) {
 		wantError(t, ErrAuthRequired, p, err)
 	}
 	w := newWorld(t)
-	if p, err := try(w.v.Admin(), basic("admin:"+adminPassword)); err != nil || !p.IsAdmin() {
+	if p, err := try(w.v.Admin(), basic("admin:"+adminPassword)); err != nil || p.Kind != Admin {
 		t.Fatalf("%+v, %v", p, err)
 	}
 	p, err := try(w.v.Admin(), basic("admin:"+adminPassword), basic("admin:"+adminPassword))

@@ -314,7 +314,7 @@ func TestOptional(t *testing.T) {
 		t.Fatalf("%+v, %v", p, err)
 	}
 	p, err = try(w.v.Optional(), "Basic "+base64.StdEncoding.EncodeToString([]byte("admin:"+adminPassword)))
-	if err != nil || !p.IsAdmin() || !p.MaySee(acct.DID) {
+	if err != nil || p.Kind != Admin || !p.MaySee(acct.DID) {
 		t.Fatalf("%+v, %v", p, err)
 	}
 }

@@ -84,12 +84,6 @@ func Again(ctx context.Context) (context.Context, error) {
 	return NewContext(ctx, p), nil
 }
 
-// IsAdmin tells whether the admin password was shown.
-func (p Principal) IsAdmin() bool { return p.Kind == Admin }
-
-// IsModerator tells whether the caller may look at accounts as their moderator does and change their status: the admin and the moderation service.
-func (p Principal) IsModerator() bool { return p.Kind == Admin || p.Kind == Moderator }
-
 // IsFull tells whether the main password was shown: full access to the account.
 func (p Principal) IsFull() bool { return p.Kind == Session && p.Scope == ScopeAccess }
 

@@ -61,12 +61,7 @@ func (p *places) enter(ctx context.Context, site string) (leave func(), err erro
 	}
 }
 
-// try takes a place if there is one.
-func (p *places) try(site string) (leave func(), ok bool) {
-	_, ok = p.take(site)
-	return func() { p.leave(site) }, ok
-}
-
+// take takes a place if there is one. If not, moved is closed when that may have changed.
 func (p *places) take(site string) (moved chan struct{}, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

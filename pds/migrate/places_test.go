@@ -11,19 +11,16 @@ import (
 // A site that holds its places keeps nobody of another out.
 func TestPlacesAreShared(t *testing.T) {
 	p := newPlaces(5, 2)
-	var leave []func()
 	for range 2 {
-		l, ok := p.try(site("https://a.evil.example"))
-		if !ok {
+		if _, ok := p.take(site("https://a.evil.example")); !ok {
 			t.Fatal("no place")
 		}
-		leave = append(leave, l)
 	}
-	if _, ok := p.try(site("https://b.evil.example:8443")); ok {
+	if _, ok := p.take(site("https://b.evil.example:8443")); ok {
 		t.Error("a third place for one site")
 	}
 	for _, host := range []string{"https://one.bsky.network", "https://pds.example.org", "https://alice.github.io"} {
-		if _, ok := p.try(site(host)); !ok {
+		if _, ok := p.take(site(host)); !ok {
 			t.Errorf("no place for %s", host)
 		}
 	}
@@ -37,7 +34,7 @@ func TestPlacesAreShared(t *testing.T) {
 		_, err := p.enter(t.Context(), site("https://b.evil.example"))
 		got <- err
 	}()
-	leave[0]()
+	p.leave(site("https://a.evil.example"))
 	if err := <-got; err != nil {
 		t.Error(err)
 	}

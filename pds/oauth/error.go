@@ -8,7 +8,6 @@ const (
 	InvalidRequest       Code = "invalid_request"
 	InvalidClient        Code = "invalid_client"
 	InvalidClientMeta    Code = "invalid_client_metadata"
-	InvalidRedirectURI   Code = "invalid_redirect_uri"
 	InvalidGrant         Code = "invalid_grant"
 	InvalidScope         Code = "invalid_scope"
 	InvalidDPoPProof     Code = "invalid_dpop_proof"

@@ -86,11 +86,6 @@ func (s *Service) EndSession(ctx context.Context, acct store.AccountID, id strin
 	})
 }
 
-// EndDevice ends the sessions of the account that were begun on a device.
-func (s *Service) EndDevice(ctx context.Context, acct store.AccountID, device string) error {
-	return s.opts.Store.Update(ctx, func(tx *store.Tx) error { return tx.EndOAuthDevice(ctx, acct, device) })
-}
-
 // Authenticate implements auth.OAuthTokens: it finds the session of an access token. The error is auth.ErrOAuthToken.
 func (s *Service) Authenticate(ctx context.Context, accessToken string) (auth.OAuthSession, error) {
 	t, ok := parseToken(accessPrefix, accessToken)

@@ -186,7 +186,6 @@ func TestSessionsEnd(t *testing.T) {
 		"suspension": func(*oauthtest.App) error {
 			return errors.Join(w.accounts.Suspend(ctx, w.acct.ID, true, nil), w.accounts.Suspend(ctx, w.acct.ID, false, nil))
 		},
-		"device": func(*oauthtest.App) error { return w.svc.EndDevice(ctx, w.acct.ID, device) },
 		"revoke access": func(a *oauthtest.App) error {
 			a.Post("/oauth/revoke", fields{"client_id": a.ClientID, "token": a.Access}, change{}).OK()
 			return nil

@@ -117,11 +117,6 @@ func (b *Box) Open(name string, sealed []byte) ([]byte, error) {
 	return nil, fmt.Errorf("open %s: %w", name, ErrOpen)
 }
 
-// Stale tells whether a sealed value was made under an older key and should be sealed again.
-func (b *Box) Stale(sealed []byte) bool {
-	return len(sealed) < headerSize || sealed[1] != b.keys[0].hint
-}
-
 // Derive returns 32 bytes that depend on the first master key and the purpose alone: secrets that need no storage.
 func (b *Box) Derive(purpose string) []byte {
 	out, err := hkdf.Key(sha256.New, b.keys[0].raw, nil, "perch derive\x00"+purpose, 32)

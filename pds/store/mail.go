@@ -101,12 +101,6 @@ func (s *Store) MailFailed(ctx context.Context, id int64, cause error, giveUp bo
 	})
 }
 
-// DeleteMails removes all messages to an account.
-func (tx *Tx) DeleteMails(ctx context.Context, acct AccountID) error {
-	_, err := tx.exec(ctx, `DELETE FROM mail WHERE account = ?`, acct)
-	return err
-}
-
 // SweepMails removes messages that were sent or given up and are from before the time given.
 func (tx *Tx) SweepMails(ctx context.Context, before time.Time) error {
 	_, err := tx.exec(ctx, `DELETE FROM mail WHERE sealed IS NULL AND created_at < ?`, micros(before))

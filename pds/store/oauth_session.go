@@ -94,16 +94,6 @@ func (tx *Tx) EndOAuthSession(ctx context.Context, id string) error {
 	return tx.deleteOAuthSessions(ctx, `DELETE FROM oauth_session WHERE id = ? RETURNING id`, id)
 }
 
-// EndOAuthClient ends all sessions of a client of the account.
-func (tx *Tx) EndOAuthClient(ctx context.Context, acct AccountID, clientID string) error {
-	return tx.deleteOAuthSessions(ctx, `DELETE FROM oauth_session WHERE account = ? AND client_id = ? RETURNING id`, acct, clientID)
-}
-
-// EndOAuthDevice ends the sessions of the account that were begun on a device.
-func (tx *Tx) EndOAuthDevice(ctx context.Context, acct AccountID, device string) error {
-	return tx.deleteOAuthSessions(ctx, `DELETE FROM oauth_session WHERE account = ? AND device = ? RETURNING id`, acct, device)
-}
-
 // DeleteOAuth ends all sessions of apps for an account, and the codes on their way to becoming one. What was consented to is forgotten.
 func (tx *Tx) DeleteOAuth(ctx context.Context, acct AccountID) error {
 	if err := tx.deleteOAuthSessions(ctx, `DELETE FROM oauth_session WHERE account = ? RETURNING id`, acct); err != nil {
