@@ -1,6 +1,7 @@
 package web
 
 import (
+	"net/http"
 	"strings"
 
 	"perch/pds/oauth"
@@ -87,7 +88,7 @@ type invite struct {
 // showInvites lists the codes that the account may give away.
 func (s *Site) showInvites(r *request) error {
 	if !s.opts.InviteRequired {
-		return problem(404, "missing")
+		return problem(http.StatusNotFound, "missing")
 	}
 	codes, err := s.opts.Accounts.AccountInvites(r.Context(), r.current().Account, true, true)
 	if err != nil {

@@ -99,7 +99,7 @@ func (s *Site) adminCharts(r *request) error {
 	}
 	var part bytes.Buffer
 	if err := t.ExecuteTemplate(&part, "charts", r.chartSet()); err != nil {
-		return unexpected("render charts", err)
+		return fmt.Errorf("render charts: %w", err)
 	}
 	r.w.WriteHeader(http.StatusOK)
 	_, _ = part.WriteTo(r.w)

@@ -3,6 +3,7 @@ package web
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"net/http"
 	"net/url"
 	"strings"
 
@@ -25,7 +26,7 @@ type flow struct {
 // openFlow finds the request that a client_id and a request_uri stand for. The first browser that opens it keeps it.
 func (r *request) openFlow(clientID, requestURI string) (*flow, error) {
 	if r.site.opts.OAuth == nil {
-		return nil, problem(404, "missing")
+		return nil, problem(http.StatusNotFound, "missing")
 	}
 	req, err := r.site.opts.OAuth.Open(r.Context(), clientID, requestURI, r.browserID())
 	if err != nil {

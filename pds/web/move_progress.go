@@ -110,7 +110,7 @@ var stepOf = map[migrate.State]int{
 var stepKeys = []string{"records", "blobs", "compare", "code", "switch"}
 
 func (r *request) progress(st *migrate.Status) progressPage {
-	p := progressPage{Status: st, Path: movePath, HostName: hostName(st.Host), Waits: st.Needs != "", Size: size(st.BlobBytes)}
+	p := progressPage{Status: st, Path: movePath, HostName: hostName(st.Host), Waits: st.Needs != "", Size: r.words.bytes(st.BlobBytes)}
 	p.Done, p.Of, p.Gone = st.BlobsHere, st.Blobs, r.listLost(st.Lost)
 	p.Remarks = r.remarks(st.Notes, p.HostName)
 	if st.Out {
@@ -148,7 +148,7 @@ func (r *request) progress(st *migrate.Status) progressPage {
 	}
 	if st.Report != nil {
 		p.Gone, p.Remarks = r.listLost(st.Report.Lost), r.remarks(st.Report.Notes, p.HostName)
-		p.Size, p.Took = size(st.Report.BlobBytes), duration(time.Duration(st.Report.Seconds)*time.Second)
+		p.Size, p.Took = r.words.bytes(st.Report.BlobBytes), duration(time.Duration(st.Report.Seconds)*time.Second)
 	}
 	p.Key = fmt.Sprint(at, st.Needs, st.Trouble, st.State == migrate.StateAbandoning, st.State.Ended())
 	return p
@@ -159,7 +159,7 @@ func (r *request) progressLine(st *migrate.Status, blobs int64) string {
 	switch st.State {
 	case migrate.StateRepo:
 		if st.RepoBytes > 0 {
-			return r.t("move.line-repo", "size", size(st.RepoBytes))
+			return r.t("move.line-repo", "size", r.words.bytes(st.RepoBytes))
 		}
 		return r.t("move.line-begin")
 	case migrate.StateBlobs:
@@ -174,19 +174,6 @@ func (r *request) progressLine(st *migrate.Status, blobs int64) string {
 		return r.t("move.line-abandon")
 	}
 	return r.t("move.line-switch")
-}
-
-// size is a number of bytes as people read it.
-func size(n int64) string {
-	for _, unit := range []struct {
-		name  string
-		bytes int64
-	}{{"GB", 1e9}, {"MB", 1e6}, {"kB", 1e3}} {
-		if n >= unit.bytes {
-			return fmt.Sprintf("%.1f %s", float64(n)/float64(unit.bytes), unit.name)
-		}
-	}
-	return fmt.Sprintf("%d B", n)
 }
 
 // duration is a time in the unit that fits. The units are the same in all our languages.

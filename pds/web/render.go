@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"html/template"
 	"net/http"
-	"strings"
 	"time"
 
 	"perch/pds/account"
@@ -72,7 +71,7 @@ func (r *request) renderView(status int, name string, f *Form, data any) error {
 	v.Admin = len(v.Nav) > 0 && v.Nav[0].Path == adminPath
 	var page bytes.Buffer
 	if err := renderPage(&page, set, name, v); err != nil {
-		return unexpected("render "+name, err)
+		return fmt.Errorf("render %s: %w", name, err)
 	}
 	h := r.w.Header()
 	h.Set("Content-Security-Policy", r.site.policy(r.formTargets, r.images))
@@ -84,7 +83,7 @@ func (r *request) renderView(status int, name string, f *Form, data any) error {
 func (s *Site) view() siteView {
 	b := s.brand
 	return siteView{
-		Name: b.Name, URL: s.opts.PublicURL, Host: strings.TrimPrefix(strings.TrimPrefix(s.opts.PublicURL, "https://"), "http://"),
+		Name: b.Name, URL: s.opts.PublicURL, Host: hostName(s.opts.PublicURL),
 		Home: b.HomeURL, Logo: b.LogoURL, Support: b.SupportURL, Terms: b.TermsURL, Privacy: b.PrivacyURL, Contact: b.Contact,
 		Version: s.opts.Version, Style: s.assets.url("style.css"), Script: s.assets.url("app.js"), PasskeyScript: s.assets.url("passkey.js"), Icon: s.assets.url("icon.svg"),
 		ThemeLight: lightPaper.hex(), ThemeDark: darkPaper.hex(),

@@ -2,7 +2,6 @@ package web
 
 import (
 	"errors"
-	"fmt"
 	"net/http"
 	"net/url"
 	"time"
@@ -253,5 +252,3 @@ func withNext(path, next string) string {
 
 // t is the text of a key in the visitor's language.
 func (r *request) t(key string, args ...any) string { return r.words.text(key, args...) }
-
-func unexpected(what string, err error) error { return fmt.Errorf("%s: %w", what, err) }

@@ -16,7 +16,7 @@ func (s *Site) showSignIn(r *request) error { return r.signInPage(r.form()) }
 func (s *Site) signIn(r *request) error {
 	f := r.form()
 	login, err := r.checkPassword(f, f.Value("identifier"), f.Value("password"))
-	if err != nil && !r.refusal(f, err) {
+	if err != nil {
 		return err
 	}
 	if !f.ok() {
