@@ -37,7 +37,7 @@ type sessionOutput struct {
 }
 
 func (s *Server) accountInfo(ctx context.Context, acct *store.Account) (*accountInfo, error) {
-	factors, err := s.accounts.Factors(ctx, acct.ID)
+	mailed, err := s.store.AsksMailedCode(ctx, acct.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -52,7 +52,7 @@ func (s *Server) accountInfo(ctx context.Context, acct *store.Account) (*account
 		DIDDoc:          s.didDoc(ctx, acct.DID),
 		Email:           acct.Email,
 		EmailConfirmed:  &confirmed,
-		EmailAuthFactor: &factors.Email,
+		EmailAuthFactor: &mailed,
 		Active:          acct.Active(),
 		Status:          acct.Status(),
 	}, nil

@@ -7,7 +7,7 @@ import (
 	"github.com/bluesky-social/indigo/atproto/syntax"
 )
 
-// maxCachedRows bounds each cache: some 12 MB for accounts, 4 MB for sessions, 20 MB for those of apps.
+// maxCachedRows bounds each cache: some 12 MB for accounts, 4 MB for sessions, 20 MB for those of apps, 1 MB for the rest.
 const maxCachedRows = 20_000
 
 // peopleCaches are the hot reads about people. The zero value is ready for use.
@@ -17,6 +17,7 @@ type peopleCaches struct {
 	byHandle guarded[syntax.Handle, *Account]
 	sessions guarded[string, sessionState]
 	oauth    guarded[string, *OAuthSession]
+	mailed   guarded[AccountID, bool] // Store.AsksMailedCode
 }
 
 // accountChanged forgets what is cached of an account, by all the names it had, once the transaction is on disk.
@@ -27,6 +28,7 @@ func (tx *Tx) accountChanged(a *Account) {
 		c.byID.forget(id)
 		c.byDID.forget(did)
 		c.byHandle.forget(handle)
+		c.mailed.forget(id)
 	})
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 )
 
 // TestChangesAreSeenAtOnce: whoever was answered that a change is done reads it, by every name the account had.
@@ -51,6 +52,28 @@ func TestChangesAreSeenAtOnce(t *testing.T) {
 	if got, _ := s.AccountByID(ctx, a.ID); !errors.Is(err, boom) || got.TakedownRef != "case" {
 		t.Fatalf("a change that was undone is seen: %+v, %v", got, err)
 	}
+}
+
+// TestMailedCodeIsSeenAtOnce: what an account asks for beside its password is known from the moment it was set, and gone with the account.
+func TestMailedCodeIsSeenAtOnce(t *testing.T) {
+	ctx := context.Background()
+	s := openTest(t)
+	a := mustCreate(t, s, 1)
+	expect := func(want bool) {
+		t.Helper()
+		if got, err := s.AsksMailedCode(ctx, a.ID); err != nil || got != want {
+			t.Errorf("asks for a mailed code: %v, %v; want %v", got, err, want)
+		}
+	}
+	expect(false)
+	for _, on := range []bool{true, false, true} {
+		updatePeople(t, s, func(ctx context.Context, tx *Tx) error {
+			return tx.PutSecondFactor(ctx, SecondFactor{Account: a.ID, Email: on})
+		})
+		expect(on)
+	}
+	updatePeople(t, s, func(ctx context.Context, tx *Tx) error { return tx.MarkDeleted(ctx, a.ID, time.Now()) })
+	expect(false)
 }
 
 // TestCacheUnderChange: readers that race with a writer never see less than what the writer was told is done.

@@ -39,6 +39,14 @@ func (s *Store) SecondFactor(ctx context.Context, acct AccountID) (SecondFactor,
 	return secondFactor(ctx, s.read, acct)
 }
 
+// AsksMailedCode tells SecondFactor.Email alone, from memory: apps that sign in by password are told it each time they ask for their session.
+func (s *Store) AsksMailedCode(ctx context.Context, acct AccountID) (bool, error) {
+	return s.accounts.mailed.get(acct, func() (bool, error) {
+		f, err := s.SecondFactor(ctx, acct)
+		return f.Email, err
+	})
+}
+
 // SecondFactor is Store.SecondFactor as the transaction sees it.
 func (tx *Tx) SecondFactor(ctx context.Context, acct AccountID) (SecondFactor, error) {
 	return secondFactor(ctx, tx, acct)
@@ -51,6 +59,7 @@ func (tx *Tx) PutSecondFactor(ctx context.Context, f SecondFactor) error {
 	if err != nil {
 		return fmt.Errorf("store second factor of account %d: %w", f.Account, err)
 	}
+	tx.AfterCommit(func() { tx.s.accounts.mailed.forget(f.Account) })
 	return nil
 }
 
