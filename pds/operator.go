@@ -148,7 +148,7 @@ func (s *Server) operatorCode(ctx context.Context, in *CodeRequest) (*CodeAnswer
 	}
 	out, err := newCode(ctx, s.accounts, in.Account, purpose)
 	if errors.Is(err, store.ErrNotFound) {
-		return nil, &xrpc.Error{Status: 400, Name: "AccountNotFound", Message: "There is no account " + in.Account, Err: err}
+		return nil, noAccount(in.Account, err)
 	}
 	if err == nil {
 		s.log.InfoContext(ctx, "code made for the operator", "did", out.DID, "purpose", purpose)

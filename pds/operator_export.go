@@ -17,7 +17,6 @@ import (
 	"perch/pds/blob"
 	"perch/pds/store"
 	"perch/repo"
-	"perch/xrpc"
 )
 
 // ExportPath is where the command line fetches all of an account from the running server: GET with account=, a handle, DID or e-mail address.
@@ -70,10 +69,7 @@ func (s *Server) operatorExport(w http.ResponseWriter, r *http.Request) {
 		s.mux.WriteError(r, err)
 		return
 	}
-	acct, err := s.accounts.Find(ctx, r.URL.Query().Get("account"))
-	if errors.Is(err, store.ErrNotFound) || err == nil && !acct.DeletedAt.IsZero() {
-		err = &xrpc.Error{Status: 400, Name: "AccountNotFound", Message: "There is no such account", Err: err}
-	}
+	acct, err := s.found(ctx, r.URL.Query().Get("account"))
 	var snap *store.Snapshot
 	if err == nil {
 		snap, err = s.store.Snapshot(ctx, acct.ID)

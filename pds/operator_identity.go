@@ -51,9 +51,14 @@ type RotationKeyAnswer struct {
 func (s *Server) found(ctx context.Context, name string) (*store.Account, error) {
 	acct, err := s.accounts.Find(ctx, name)
 	if errors.Is(err, store.ErrNotFound) || err == nil && !acct.DeletedAt.IsZero() {
-		return nil, &xrpc.Error{Status: 400, Name: "AccountNotFound", Message: "There is no account " + name, Err: err}
+		return nil, noAccount(name, err)
 	}
 	return acct, err
+}
+
+// noAccount tells the operator that a name is no account's.
+func noAccount(name string, err error) *xrpc.Error {
+	return &xrpc.Error{Status: 400, Name: "AccountNotFound", Message: "There is no account " + name, Err: err}
 }
 
 func (s *Server) operatorRotationKey(ctx context.Context, in *RotationKeyRequest) (*RotationKeyAnswer, error) {

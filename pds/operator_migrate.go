@@ -177,7 +177,7 @@ func (s *Server) migrateOut(ctx context.Context, id syntax.AtIdentifier, in *Mig
 	}
 	acct, err := s.localAccount(ctx, id)
 	if errors.Is(err, store.ErrNotFound) {
-		return nil, &xrpc.Error{Status: 400, Name: "AccountNotFound", Message: "There is no account " + id.String(), Err: err}
+		return nil, noAccount(id.String(), err)
 	}
 	if err != nil {
 		return nil, err
@@ -210,6 +210,26 @@ func (s *Server) migratingDID(ctx context.Context, id syntax.AtIdentifier) (synt
 	return did, nil
 }
 
+// migrateErrors is the table from refusals to their names, for the command line alone. The first that fits counts.
+var migrateErrors = []struct {
+	is   error
+	name string
+}{
+	{migrate.ErrHere, "LivesHere"},
+	{migrate.ErrHandle, "HandleNeeded"},
+	{migrate.ErrChanged, "DIDChanged"},
+	{migrate.ErrBusy, "OldHostBusy"},
+	{migrate.ErrState, "OtherState"},
+	{oauthclient.ErrNone, "OAuthNotOffered"},
+	{oauthclient.ErrRefused, "OAuthRefused"},
+	{oauthclient.ErrAnswer, "OAuthRefused"},
+	{migrate.ErrEmail, "EmailNeeded"},
+	{migrate.ErrOperation, "InvalidOperation"},
+	{migrate.ErrKey, "InvalidRotationKey"},
+	{migrate.ErrHost, "InvalidHost"},
+	{migrate.ErrUnsure, "DirectorySilent"},
+}
+
 // migrateError gives refusals their form on the wire.
 func migrateError(err error) error {
 	var host *migrate.HostError
@@ -221,13 +241,9 @@ func migrateError(err error) error {
 	case errors.Is(err, identity.ErrHandleNotFound), errors.Is(err, identity.ErrNotFound):
 		return &xrpc.Error{Status: 400, Name: "AccountNotFound", Message: err.Error(), Err: err}
 	}
-	for is, name := range map[error]string{
-		migrate.ErrHere: "LivesHere", migrate.ErrHandle: "HandleNeeded", migrate.ErrChanged: "DIDChanged", migrate.ErrBusy: "OldHostBusy", migrate.ErrState: "OtherState",
-		oauthclient.ErrNone: "OAuthNotOffered", oauthclient.ErrRefused: "OAuthRefused", oauthclient.ErrAnswer: "OAuthRefused", migrate.ErrEmail: "EmailNeeded",
-		migrate.ErrOperation: "InvalidOperation", migrate.ErrKey: "InvalidRotationKey", migrate.ErrHost: "InvalidHost", migrate.ErrUnsure: "DirectorySilent",
-	} {
-		if errors.Is(err, is) {
-			return &xrpc.Error{Status: 400, Name: name, Message: err.Error(), Err: err}
+	for _, known := range migrateErrors {
+		if errors.Is(err, known.is) {
+			return &xrpc.Error{Status: 400, Name: known.name, Message: err.Error(), Err: err}
 		}
 	}
 	if wireError(err) == nil && wireStruct(err) == nil {

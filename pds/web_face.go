@@ -42,7 +42,7 @@ func (h pageHost) PublicFace(ctx context.Context, did syntax.DID) ([]byte, error
 	if !acct.Active() || !h.s.cfg.PublicAccounts {
 		return nil, store.ErrNotFound
 	}
-	rec, err := h.s.store.Record(ctx, acct.ID, profileCollection.String()+"/"+profileKey.String())
+	rec, err := h.s.store.Record(ctx, acct.ID, profilePath)
 	if err != nil {
 		return nil, err
 	}

@@ -23,6 +23,7 @@ import (
 const (
 	profileCollection = syntax.NSID("app.bsky.actor.profile")
 	profileKey        = syntax.RecordKey("self")
+	profilePath       = string(profileCollection) + "/" + string(profileKey)
 
 	// maxPictureSide bounds a picture in pixels. A small file can claim to be so large that whoever shows it has not the memory.
 	maxPictureSide = 8192
@@ -38,7 +39,7 @@ var (
 
 // profileRecord returns the account's profile record and its CID, or an empty one and the CID that stands for none.
 func (s *Server) profileRecord(ctx context.Context, acct *store.Account) (map[string]any, cid.Cid, error) {
-	rec, err := s.store.Record(ctx, acct.ID, profileCollection.String()+"/"+profileKey.String())
+	rec, err := s.store.Record(ctx, acct.ID, profilePath)
 	if errors.Is(err, store.ErrNotFound) {
 		return map[string]any{}, cid.Undef, nil
 	}

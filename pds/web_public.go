@@ -42,7 +42,7 @@ func (h pageHost) PublicAccounts(ctx context.Context, before int64) (list []web.
 	if before <= 0 {
 		before = math.MaxInt64
 	}
-	rows, err := h.s.store.PublicAccounts(ctx, store.AccountID(before), publicPage, profileCollection.String()+"/"+profileKey.String())
+	rows, err := h.s.store.PublicAccounts(ctx, store.AccountID(before), publicPage, profilePath)
 	if err != nil {
 		return nil, 0, err
 	}
