@@ -42,13 +42,13 @@ type Config struct {
 	// How long requests under way may take to end when the server is told to stop, in milliseconds or as 15s.
 	ShutdownTimeout time.Duration `env:"PDS_SHUTDOWN_TIMEOUT" envDefault:"15s"`
 
-	// The server's name on its pages. Empty means the host name and "PDS".
+	// The server's name on its pages and in its mails. Empty means the host name and "PDS".
 	ServiceName string `env:"PDS_SERVICE_NAME" group:"About"`
-	// An address to write to, shown by describeServer.
+	// An address to write to, shown by describeServer, on the pages and in mails.
 	ContactEmailAddress string `env:"PDS_CONTACT_EMAIL_ADDRESS"`
-	// A link to the privacy policy, shown by describeServer.
+	// A link to the privacy policy, shown by describeServer and on the pages.
 	PrivacyPolicyURL string `env:"PDS_PRIVACY_POLICY_URL"`
-	// A link to the terms of service, shown by describeServer.
+	// A link to the terms of service, shown by describeServer and on the pages.
 	TermsOfServiceURL string `env:"PDS_TERMS_OF_SERVICE_URL"`
 	// A link to the website of those who run the server, shown on its pages.
 	HomeURL string `env:"PDS_HOME_URL"`

@@ -149,6 +149,7 @@ func (t *terminal) Send(_ context.Context, m mail.Message) error {
 func (s *Server) printDev(opt DevOptions) {
 	fmt.Fprintf(opt.Out, "\nA local AT Protocol network is running. Stop it with Ctrl-C.\n\n")
 	fmt.Fprintf(opt.Out, "  PDS            %s\n", s.cfg.PublicURL())
+	fmt.Fprintf(opt.Out, "  pages          http://localhost:%d/account\n", opt.Port)
 	fmt.Fprintf(opt.Out, "  firehose       ws://localhost:%d/xrpc/com.atproto.sync.subscribeRepos\n", opt.Port)
 	fmt.Fprintf(opt.Out, "  PLC directory  %s\n", s.cfg.PLCURL)
 	fmt.Fprintf(opt.Out, "  data           %s   (begin anew with --fresh)\n\n", opt.Dir)
