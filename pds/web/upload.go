@@ -15,8 +15,9 @@ const (
 	// maxFileForm bounds a form with files, in bytes. What is too large for a file is read all the same and thrown away, because browsers show no answer
 	// to a form that they could not send to its end.
 	maxFileForm = 32 << 20
-	// maxParts bounds the fields of such a form.
+	// maxParts bounds the fields of such a form, and maxFiles those of them whose file is kept: as many as a profile has pictures.
 	maxParts = 64
+	maxFiles = 2
 )
 
 // file is a file that came with a form.
@@ -48,6 +49,10 @@ func (r *request) fileForm() error {
 	if err != nil {
 		return err
 	}
+	return r.readParts(parts)
+}
+
+func (r *request) readParts(parts *multipart.Reader) (err error) {
 	r.files = map[string]file{}
 	room := maxForm
 	for range maxParts {
@@ -65,9 +70,13 @@ func (r *request) fileForm() error {
 	return errLongForm
 }
 
-// takePart adds a part of a form to its files or values, and returns how much room there still is for values.
+// takePart adds a part of a form to its files or values, and returns how much room there still is for values. Files that no page asks for are read and thrown away.
 func (r *request) takePart(part *multipart.Part, room int) (int, error) {
 	name := part.FormName()
+	if _, again := r.files[name]; part.FileName() != "" && (again || len(r.files) >= maxFiles) {
+		_, err := io.Copy(io.Discard, part)
+		return room, err
+	}
 	if part.FileName() != "" {
 		text, err := io.ReadAll(io.LimitReader(part, maxFile+1))
 		if err != nil {
