@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	// maxPixels bounds a picture that is read: so many take up to 64 MB of memory while it is made small.
-	maxPixels = 8 << 20
+	// maxMemory bounds what a picture takes while it is made small, in bytes.
+	maxMemory = 96 << 20
 	quality   = 75
 	// maxTime bounds the reading. A small file can have its pixels drawn thousands of times (the scans of a JPEG).
 	maxTime = 5 * time.Second
@@ -29,7 +29,7 @@ var ErrUnusable = errors.New("no picture of which a small one can be made")
 // Square makes a JPEG of the middle of a PNG or JPEG, side pixels wide and high. What is transparent becomes white. The source is read twice.
 func Square(from io.ReadSeeker, side int) ([]byte, error) {
 	size, _, err := image.DecodeConfig(from)
-	if err != nil || size.Width <= 0 || size.Height <= 0 || int64(size.Width)*int64(size.Height) > maxPixels {
+	if err != nil || size.Width <= 0 || size.Height <= 0 || int64(size.Width)*int64(size.Height) > maxMemory/perPixel(size.ColorModel) {
 		return nil, fmt.Errorf("%w: %d by %d pixels (%v)", ErrUnusable, size.Width, size.Height, err)
 	}
 	if _, err := from.Seek(0, io.SeekStart); err != nil {
@@ -45,6 +45,20 @@ func Square(from io.ReadSeeker, side int) ([]byte, error) {
 	var out bytes.Buffer
 	err = jpeg.Encode(&out, small, &jpeg.Options{Quality: quality})
 	return out.Bytes(), err
+}
+
+// perPixel is how many bytes a pixel may take: those of the picture, and what is kept until its end has come. That is four bytes a colour for a JPEG that gets better by
+// and by, and half the picture for such a PNG.
+func perPixel(m color.Model) int64 {
+	switch m {
+	case color.CMYKModel:
+		return 4*4 + 4 + 4 // the inks are put together at the end
+	case color.YCbCrModel:
+		return 3*4 + 3
+	case color.RGBA64Model, color.NRGBA64Model:
+		return 8 + 4
+	}
+	return 4 + 2
 }
 
 // hurried gives nothing more after a time.
