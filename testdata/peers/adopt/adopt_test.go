@@ -7,6 +7,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"perch/testdata/peers/peertest"
 )
 
 // The releases whose data are taken over. 0.4.11 is of April 2024: it knows no privileged app passwords, no OAuth, and an older stream.
@@ -31,7 +33,7 @@ func (r release) adopt(t *testing.T) {
 	w.startReference()
 	w.live()
 	w.refusesWhileRunning()
-	must(t, w.server.Stop())
+	peertest.Must(t, w.server.Stop())
 	w.confirmEmail()
 
 	if w.s3 {
@@ -61,7 +63,7 @@ func (r release) adopt(t *testing.T) {
 	t.Run("passwords", w.inner((*world).passwords))
 	t.Run("content", w.inner((*world).content))
 	t.Run("stream", w.inner((*world).follow))
-	must(t, w.server.Stop())
+	peertest.Must(t, w.server.Stop())
 	if out := w.perch(0, "check", "--blobs"); strings.TrimSpace(out) != "no problems" {
 		t.Errorf("check at the end: %s", out)
 	}
@@ -84,7 +86,7 @@ func (w *world) goBack() {
 			w.t.Errorf("head of %s: %v, want %v", u.handle, head, w.heads[u.did])
 		}
 	}
-	must(w.t, w.server.Stop())
+	peertest.Must(w.t, w.server.Stop())
 }
 
 func (w *world) refusesWhileRunning() {

@@ -11,6 +11,7 @@ import (
 	"github.com/ipfs/go-cid"
 
 	"perch/repo"
+	"perch/testdata/peers/peertest"
 )
 
 // sessions: the tokens that the reference gave go on working.
@@ -102,8 +103,8 @@ func (w *world) passwords() {
 	db := open(t, "file:"+filepath.Join(w.ours, "perch.db")+"?mode=ro")
 	defer db.Close()
 	var uses, ref int
-	must(t, db.QueryRow("SELECT count(*) FROM invite_use WHERE code = ?", w.invites[0]).Scan(&uses))
-	must(t, db.QueryRow("SELECT count(*) FROM account WHERE takedown_ref = 'mod-1' OR invited_by = ?", w.invites[0]).Scan(&ref))
+	peertest.Must(t, db.QueryRow("SELECT count(*) FROM invite_use WHERE code = ?", w.invites[0]).Scan(&uses))
+	peertest.Must(t, db.QueryRow("SELECT count(*) FROM account WHERE takedown_ref = 'mod-1' OR invited_by = ?", w.invites[0]).Scan(&ref))
 	if uses < 5 || ref < 4 {
 		t.Errorf("%d uses of the invite code, %d accounts", uses, ref)
 	}
@@ -177,6 +178,6 @@ func (w *world) blocks(u *person) map[cid.Cid]string {
 		blocks[b.CID] = string(b.Data)
 		return nil
 	})
-	must(w.t, err)
+	peertest.Must(w.t, err)
 	return blocks
 }

@@ -17,6 +17,8 @@ import (
 	"github.com/bluesky-social/indigo/api/atproto"
 	"github.com/coder/websocket"
 	cbg "github.com/whyrusleeping/cbor-gen"
+
+	"perch/testdata/peers/peertest"
 )
 
 type object = map[string]any
@@ -46,7 +48,7 @@ func (a answer) json(t *testing.T) object {
 func (p *pds) do(method, nsid string, params url.Values, auth, contentType string, body []byte) answer {
 	p.t.Helper()
 	req, err := http.NewRequest(method, p.url+"/xrpc/"+nsid+"?"+params.Encode(), bytes.NewReader(body))
-	must(p.t, err)
+	peertest.Must(p.t, err)
 	if contentType != "" {
 		req.Header.Set("Content-Type", contentType)
 	}
@@ -58,10 +60,10 @@ func (p *pds) do(method, nsid string, params url.Values, auth, contentType strin
 		req.Header.Set("Authorization", "Bearer "+auth)
 	}
 	res, err := http.DefaultClient.Do(req)
-	must(p.t, err)
+	peertest.Must(p.t, err)
 	defer res.Body.Close()
 	b, err := io.ReadAll(res.Body)
-	must(p.t, err)
+	peertest.Must(p.t, err)
 	return answer{res.StatusCode, b}
 }
 
@@ -84,7 +86,7 @@ func (p *pds) tryPost(nsid, auth string, in any) answer {
 		return p.do("POST", nsid, nil, auth, "", nil)
 	}
 	body, err := json.Marshal(in)
-	must(p.t, err)
+	peertest.Must(p.t, err)
 	return p.do("POST", nsid, nil, auth, "application/json", body)
 }
 
@@ -186,11 +188,11 @@ type frame struct {
 // frames reads messages after a cursor until n have come.
 func (p *pds) frames(cursor int64, n int) []frame {
 	p.t.Helper()
-	ctx, cancel := context.WithTimeout(p.t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(p.t.Context(), time.Minute)
 	defer cancel()
 	address := strings.Replace(p.url, "http", "ws", 1) + fmt.Sprintf("/xrpc/com.atproto.sync.subscribeRepos?cursor=%d", cursor)
 	conn, _, err := websocket.Dial(ctx, address, nil)
-	must(p.t, err)
+	peertest.Must(p.t, err)
 	defer conn.CloseNow()
 	conn.SetReadLimit(8 << 20)
 	var all []frame
@@ -212,23 +214,23 @@ func parseFrame(t *testing.T, raw []byte) frame {
 	f := frame{raw: raw}
 	r := bytes.NewReader(raw)
 	var header cbg.Deferred
-	must(t, header.UnmarshalCBOR(r))
+	peertest.Must(t, header.UnmarshalCBOR(r))
 	switch {
 	case bytes.Contains(header.Raw, []byte("#commit")):
 		var m atproto.SyncSubscribeRepos_Commit
-		must(t, m.UnmarshalCBOR(r))
+		peertest.Must(t, m.UnmarshalCBOR(r))
 		f.kind, f.seq, f.did = "commit", m.Seq, m.Repo
 	case bytes.Contains(header.Raw, []byte("#sync")):
 		var m atproto.SyncSubscribeRepos_Sync
-		must(t, m.UnmarshalCBOR(r))
+		peertest.Must(t, m.UnmarshalCBOR(r))
 		f.kind, f.seq, f.did = "sync", m.Seq, m.Did
 	case bytes.Contains(header.Raw, []byte("#identity")):
 		var m atproto.SyncSubscribeRepos_Identity
-		must(t, m.UnmarshalCBOR(r))
+		peertest.Must(t, m.UnmarshalCBOR(r))
 		f.kind, f.seq, f.did = "identity", m.Seq, m.Did
 	case bytes.Contains(header.Raw, []byte("#account")):
 		var m atproto.SyncSubscribeRepos_Account
-		must(t, m.UnmarshalCBOR(r))
+		peertest.Must(t, m.UnmarshalCBOR(r))
 		f.kind, f.seq, f.did = "account", m.Seq, m.Did
 	case bytes.Contains(header.Raw, []byte("#handle")), bytes.Contains(header.Raw, []byte("#tombstone")):
 		f.kind = gone
@@ -236,13 +238,6 @@ func parseFrame(t *testing.T, raw []byte) frame {
 		t.Fatalf("unexpected message %q", raw)
 	}
 	return f
-}
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
 }
 
 // jti is the id of the session in a refresh token.
@@ -254,16 +249,16 @@ func jti(t *testing.T, session object) string {
 		t.Fatalf("no token in %v", session)
 	}
 	b, err := base64.RawURLEncoding.DecodeString(parts[1])
-	must(t, err)
+	peertest.Must(t, err)
 	var claims struct{ JTI string }
-	must(t, json.Unmarshal(b, &claims))
+	peertest.Must(t, json.Unmarshal(b, &claims))
 	return claims.JTI
 }
 
 func sameJSON(t *testing.T, a, b string) bool {
 	t.Helper()
 	var x, y any
-	must(t, json.Unmarshal([]byte(a), &x))
-	must(t, json.Unmarshal([]byte(b), &y))
+	peertest.Must(t, json.Unmarshal([]byte(a), &x))
+	peertest.Must(t, json.Unmarshal([]byte(b), &y))
 	return reflect.DeepEqual(x, y)
 }

@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	_ "modernc.org/sqlite"
+
+	"perch/testdata/peers/peertest"
 )
 
 // dump gives all rows of Perch's database, by table.
@@ -19,14 +21,14 @@ func (w *world) dump(dir string) map[string]string {
 	db := open(w.t, filepath.Join(dir, "perch.db"))
 	defer db.Close()
 	tables, err := db.Query("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name")
-	must(w.t, err)
+	peertest.Must(w.t, err)
 	var names []string
 	for tables.Next() {
 		var name string
-		must(w.t, tables.Scan(&name))
+		peertest.Must(w.t, tables.Scan(&name))
 		names = append(names, name)
 	}
-	must(w.t, tables.Close())
+	peertest.Must(w.t, tables.Close())
 	all := map[string]string{}
 	for _, name := range names {
 		all[name] = dumpTable(w.t, db, name)
@@ -37,30 +39,30 @@ func (w *world) dump(dir string) map[string]string {
 func dumpTable(t *testing.T, db *sql.DB, name string) string {
 	t.Helper()
 	rows, err := db.Query("SELECT * FROM " + name)
-	must(t, err)
+	peertest.Must(t, err)
 	defer rows.Close()
 	columns, err := rows.Columns()
-	must(t, err)
+	peertest.Must(t, err)
 	hash, n := sha256.New(), 0
 	for rows.Next() {
 		values := make([]any, len(columns))
 		for i := range values {
 			values[i] = new(any)
 		}
-		must(t, rows.Scan(values...))
+		peertest.Must(t, rows.Scan(values...))
 		for _, v := range values {
 			fmt.Fprintf(hash, "%v|", *v.(*any))
 		}
 		n++
 	}
-	must(t, rows.Err())
+	peertest.Must(t, rows.Err())
 	return fmt.Sprintf("%d rows, %x", n, hash.Sum(nil))
 }
 
 func open(t *testing.T, file string) *sql.DB {
 	t.Helper()
 	db, err := sql.Open("sqlite", file)
-	must(t, err)
+	peertest.Must(t, err)
 	return db
 }
 
@@ -78,7 +80,7 @@ func files(t *testing.T, dirs ...string) map[string]string {
 
 func addFiles(t *testing.T, all map[string]string, dir string) {
 	t.Helper()
-	must(t, filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+	peertest.Must(t, filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			all[path] = "folder"
 			return err

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"perch/testdata/peers/peertest"
 )
 
 // kills is how often a take-over is ended with SIGKILL, at moments spread over its whole length.
@@ -25,10 +27,10 @@ func (w *world) killed() {
 	ended := 0
 	for n := range kills {
 		if n%3 == 0 { // from the beginning, and then on what is left
-			must(t, os.RemoveAll(into))
+			peertest.Must(t, os.RemoveAll(into))
 		}
 		cmd := exec.Command(w.bin, "adopt", w.theirs, "--into", into)
-		must(t, cmd.Start())
+		peertest.Must(t, cmd.Start())
 		timer := time.AfterFunc(whole*time.Duration(n+1)/kills, func() { _ = cmd.Process.Kill() })
 		if cmd.Wait() != nil {
 			ended++
@@ -60,9 +62,9 @@ func (w *world) killedAtFiles(into string) {
 	t.Helper()
 	all := countFiles(w.ours + "-whole")
 	for n := 1; n < all; n += max(1, all/fileKills) {
-		must(t, os.RemoveAll(into))
+		peertest.Must(t, os.RemoveAll(into))
 		cmd := exec.Command(w.bin, "adopt", w.theirs, "--into", into)
-		must(t, cmd.Start())
+		peertest.Must(t, cmd.Start())
 		ended := make(chan struct{})
 		go func() {
 			_ = cmd.Wait()

@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/ipfs/go-cid"
+
+	"perch/testdata/peers/peertest"
 )
 
 // live does what people do in a few days.
@@ -79,7 +81,7 @@ func (w *world) events() (n int) {
 	w.t.Helper()
 	db := open(w.t, filepath.Join(w.theirs, "sequencer.sqlite"))
 	defer db.Close()
-	must(w.t, db.QueryRow("SELECT count(*) FROM repo_seq WHERE invalidated = 0").Scan(&n))
+	peertest.Must(w.t, db.QueryRow("SELECT count(*) FROM repo_seq WHERE invalidated = 0").Scan(&n))
 	return n
 }
 
@@ -89,7 +91,7 @@ func (w *world) confirmEmail() {
 	db := open(w.t, filepath.Join(w.theirs, "account.sqlite"))
 	defer db.Close()
 	_, err := db.Exec("UPDATE account SET emailConfirmedAt = '2025-01-02T03:04:05.678Z' WHERE did = ?", w.alice.did)
-	must(w.t, err)
+	peertest.Must(w.t, err)
 }
 
 func picture(t *testing.T, n uint8) []byte {
@@ -99,7 +101,7 @@ func picture(t *testing.T, n uint8) []byte {
 		img.Set(i, i, color.RGBA{n, uint8(i), 0, 255})
 	}
 	var b bytes.Buffer
-	must(t, png.Encode(&b, img))
+	peertest.Must(t, png.Encode(&b, img))
 	return b.Bytes()
 }
 

@@ -1,18 +1,17 @@
 package adopt
 
 import (
-	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/ipfs/go-cid"
 
 	"perch/testdata/peers/bench/server"
+	"perch/testdata/peers/peertest"
 )
 
 // release is a reference PDS with a way to keep blobs.
@@ -47,15 +46,15 @@ type world struct {
 func newWorld(t *testing.T, r release) *world {
 	t.Helper()
 	peers, err := server.PeersDir()
-	must(t, err)
+	peertest.Must(t, err)
 	dir := t.TempDir()
 	bin, err := server.BuildPerch(dir)
-	must(t, err)
+	peertest.Must(t, err)
 	w := &world{pds: &pds{t: t}, release: r, bin: bin, peers: peers, theirs: filepath.Join(dir, "reference"), ours: filepath.Join(dir, "ours")}
 	w.port, err = server.FreePort()
-	must(t, err)
+	peertest.Must(t, err)
 	plcPort, err := server.FreePort()
-	must(t, err)
+	peertest.Must(t, err)
 	w.plc = w.start(server.PLC(peers, filepath.Join(dir, "plc"), plcPort))
 	w.pds.url = "http://127.0.0.1:" + strconv.Itoa(w.port)
 	return w
@@ -63,12 +62,7 @@ func newWorld(t *testing.T, r release) *world {
 
 func (w *world) start(spec server.Spec) *server.Process {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)
-	defer cancel()
-	p, err := server.Start(ctx, spec)
-	must(w.t, err)
-	w.t.Cleanup(p.Kill)
-	return p
+	return peertest.Start(w.t, spec)
 }
 
 // startReference starts it with its settings in pds.env, as its installer would leave them.
@@ -81,8 +75,8 @@ func (w *world) startReference() {
 	} else {
 		spec.Env = append(spec.Env, "PDS_BLOBSTORE_DISK_LOCATION="+filepath.Join(w.theirs, "blocks"), "PDS_BLOBSTORE_DISK_TMP_LOCATION="+filepath.Join(w.theirs, "blocks", "tempt"))
 	}
-	must(w.t, os.MkdirAll(w.theirs, 0o700))
-	must(w.t, os.WriteFile(filepath.Join(w.theirs, "pds.env"), []byte(strings.Join(spec.Env, "\n")+"\n"), 0o600))
+	peertest.Must(w.t, os.MkdirAll(w.theirs, 0o700))
+	peertest.Must(w.t, os.WriteFile(filepath.Join(w.theirs, "pds.env"), []byte(strings.Join(spec.Env, "\n")+"\n"), 0o600))
 	w.reference = spec
 	w.server = w.start(spec)
 }

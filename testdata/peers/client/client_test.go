@@ -31,7 +31,7 @@ func TestClients(t *testing.T) {
 	target := os.Getenv("PERCH_CLIENT_TARGET")
 	pds := peertest.Start(t, pdsSpec(t, dir, plcURL, target == "reference"))
 
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, filepath.Join(peers, "node.sh"), "--test", "--test-reporter=spec", "client/client.test.mjs")
 	cmd.Dir = peers

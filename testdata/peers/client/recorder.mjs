@@ -28,7 +28,7 @@ export class Recorder {
   }
 
   /** until resolves when an event, past or to come, satisfies the predicate; the error after the time says what was awaited. */
-  until(what, predicate, ms = 20_000) {
+  until(what, predicate, ms = 60_000) {
     return new Promise((resolve, reject) => {
       let timer
       const check = () => {

@@ -27,7 +27,7 @@ const (
 	clientsEach    = 3
 	minLoad        = 20 * time.Millisecond
 	maxLoad        = 1500 * time.Millisecond
-	startTimeout   = 30 * time.Second
+	startTimeout   = 2 * time.Minute
 	earlyKillShare = 6 // one start in so many is killed as well
 	maxEarlyKill   = 150 * time.Millisecond
 )

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"perch/testdata/peers/bench/wire"
 )
@@ -51,7 +50,7 @@ func (s *target) slow(t *testing.T) {
 	token := s.authorization(alice)
 	var held []net.Conn
 	for i := range slowConnections {
-		conn, err := net.DialTimeout("tcp", s.Addr, 5*time.Second)
+		conn, err := net.DialTimeout("tcp", s.Addr, answerWait)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -69,7 +68,7 @@ func (s *target) slow(t *testing.T) {
 	}
 	c := wire.NewConn(s.Addr)
 	defer c.Close()
-	c.Timeout = 10 * time.Second
+	c.Timeout = answerWait
 	s.post(t, c, new(wire.Written))
 	for _, conn := range held {
 		conn.Close()
@@ -83,7 +82,7 @@ func (s *target) abort(t *testing.T, token string) {
 	var wg sync.WaitGroup
 	for i := range abortedUploads {
 		wg.Go(func() {
-			conn, err := net.DialTimeout("tcp", s.Addr, 5*time.Second)
+			conn, err := net.DialTimeout("tcp", s.Addr, answerWait)
 			if err != nil {
 				t.Error(err)
 				return

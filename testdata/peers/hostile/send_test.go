@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	answerWait = 10 * time.Second // a server under load may take its time; none at all is a failure
+	answerWait = time.Minute // a server under load may take its time; none at all is a failure
 	maxAnswer  = 8 << 20
 )
 
@@ -88,7 +88,7 @@ func (s *sender) send(r *row) (*answer, error) {
 
 func (s *sender) try(r *row) (*answer, error) {
 	if s.conn == nil {
-		conn, err := net.DialTimeout("tcp", s.addr, 5*time.Second)
+		conn, err := net.DialTimeout("tcp", s.addr, answerWait)
 		if err != nil {
 			return nil, err
 		}
@@ -196,7 +196,7 @@ func (r *row) judgeName(a *answer) error {
 // dialogue sends bytes as they are on a connection of its own and returns the first status line's code; 0 when the server
 // closed the connection without one.
 func dialogue(addr string, request []byte) (int, error) {
-	conn, err := net.DialTimeout("tcp", addr, 5*time.Second)
+	conn, err := net.DialTimeout("tcp", addr, answerWait)
 	if err != nil {
 		return 0, err
 	}

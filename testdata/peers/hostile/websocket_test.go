@@ -18,6 +18,7 @@ const (
 	keyHeader  = "Sec-WebSocket-Key: cGVyY2ggYmVuY2ggMTIzNA==\r\n"
 	version    = "Sec-WebSocket-Version: 13\r\n"
 	manySocket = 200
+	silence    = 2 * time.Second // after which a stream counts as open and quiet, which is no failure
 )
 
 // websocket abuses the event stream.
@@ -66,7 +67,7 @@ func (s *target) refusedCursor(t *testing.T, cursor string) {
 		return
 	}
 	defer f.Close()
-	f.SetDeadline(time.Now().Add(2 * time.Second))
+	f.SetDeadline(time.Now().Add(silence))
 	msg, err := f.Next()
 	if err != nil { // closed, or open and silent
 		return
@@ -80,17 +81,18 @@ func (s *target) refusedCursor(t *testing.T, cursor string) {
 
 // frames sends bytes on an open stream and waits until the server has closed it or taken them.
 func (s *target) frames(t *testing.T, frame string) {
-	conn, err := net.DialTimeout("tcp", s.Addr, 5*time.Second)
+	conn, err := net.DialTimeout("tcp", s.Addr, answerWait)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(2 * time.Second))
+	conn.SetDeadline(time.Now().Add(answerWait))
 	io.WriteString(conn, "GET "+subscribe+" HTTP/1.1\r\nHost: x\r\n"+upgrade+version+keyHeader+"\r\n")
 	answer := make([]byte, 12)
 	if _, err := io.ReadFull(conn, answer); err != nil || string(answer) != "HTTP/1.1 101" {
 		t.Fatalf("handshake: %q %v", answer, err)
 	}
+	conn.SetDeadline(time.Now().Add(silence))
 	io.WriteString(conn, frame)
 	conn.(*net.TCPConn).CloseWrite()
 	io.Copy(io.Discard, io.LimitReader(conn, 4<<20))
@@ -119,14 +121,14 @@ func (s *target) deafConsumers(t *testing.T) {
 	}()
 	c := wire.NewConn(s.Addr)
 	defer c.Close()
-	c.Timeout = 10 * time.Second
+	c.Timeout = answerWait
 	s.post(t, c, new(wire.Written))
 	f, err := wire.Subscribe(s.Addr, "0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	f.SetDeadline(time.Now().Add(10 * time.Second))
+	f.SetDeadline(time.Now().Add(answerWait))
 	if _, err := f.Next(); err != nil {
 		t.Errorf("a consumer that reads gets nothing beside %d that do not: %v", len(held), err)
 	}

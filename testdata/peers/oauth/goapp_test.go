@@ -15,6 +15,8 @@ import (
 	"github.com/bluesky-social/indigo/atproto/atcrypto"
 	indigo "github.com/bluesky-social/indigo/atproto/auth/oauth"
 	"github.com/bluesky-social/indigo/atproto/syntax"
+
+	"perch/testdata/peers/peertest"
 )
 
 // goScopes are what the app asks for.
@@ -30,8 +32,8 @@ func startGoApp(t *testing.T, port int) {
 	origin := "https://" + goName
 	confidential := indigo.NewPublicConfig(origin+"/confidential.json", origin+"/callback/confidential", goScopes)
 	key, err := atcrypto.GeneratePrivateKeyP256()
-	must(t, err)
-	must(t, confidential.SetClientSecret(key, "first"))
+	peertest.Must(t, err)
+	peertest.Must(t, confidential.SetClientSecret(key, "first"))
 	public := indigo.NewPublicConfig(origin+"/public.json", origin+"/callback/public", goScopes)
 	local := indigo.NewLocalhostConfig("http://127.0.0.1:"+strconv.Itoa(port)+"/callback/localhost", goScopes)
 	app := &goApp{kinds: map[string]*indigo.ClientApp{}}
@@ -50,7 +52,7 @@ func startGoApp(t *testing.T, port int) {
 	mux.HandleFunc("GET /callback/{kind}", app.callback)
 	mux.HandleFunc("GET /use/{kind}/{action}", app.use)
 	listener, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(port))
-	must(t, err)
+	peertest.Must(t, err)
 	server := &http.Server{Handler: mux}
 	go server.Serve(listener)
 	t.Cleanup(func() { server.Close() })

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"perch/testdata/peers/internet"
+	"perch/testdata/peers/peertest"
 )
 
 func TestClientsOfOthers(t *testing.T) {
@@ -21,7 +22,7 @@ func TestClientsOfOthers(t *testing.T) {
 	}
 	w := newWorld(t)
 	w.publishSet(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
 	defer cancel()
 	args := []string{"--test-reporter=spec", "--test-force-exit"}
 	if only := os.Getenv("PERCH_OAUTH_ONLY"); only != "" {
@@ -49,7 +50,7 @@ func TestClientsOfOthers(t *testing.T) {
 func (w *world) searchLog(t *testing.T) {
 	t.Helper()
 	log, err := os.ReadFile(w.pds.Log)
-	must(t, err)
+	peertest.Must(t, err)
 	for _, line := range strings.Split(string(log), "\n") {
 		for _, bad := range []string{"level=ERROR", "acc-", "ref-", "cod-", "panic"} {
 			if strings.Contains(line, bad) {

@@ -1,6 +1,6 @@
 // People in front of browsers, and what they do on the server's pages.
 import assert from 'node:assert/strict'
-import { adminPost, launch, url as pds } from '../web/browser.mjs'
+import { adminPost, launch, patience, url as pds } from '../web/browser.mjs'
 
 export { adminPost, pds }
 export const domain = '.' + new URL(pds).hostname
@@ -41,7 +41,7 @@ export async function profile(t) {
   const failures = []
   context.on('response', (r) => r.status() >= 500 && failures.push(`${r.status()} ${r.url()}`))
   context.on('console', (m) => m.type() === 'error' && !/status of 4\d\d/.test(m.text()) && failures.push(m.text()))
-  context.setDefaultTimeout(20_000)
+  context.setDefaultTimeout(patience)
   t?.after(async () => {
     await context.close()
     assert.deepEqual(failures, [])

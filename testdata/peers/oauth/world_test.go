@@ -2,7 +2,6 @@ package oauth
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -12,10 +11,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"perch/testdata/peers/bench/server"
 	"perch/testdata/peers/internet"
+	"perch/testdata/peers/peertest"
 )
 
 const (
@@ -53,15 +52,15 @@ type world struct {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	peers, err := server.PeersDir()
-	must(t, err)
+	peertest.Must(t, err)
 	w := &world{peers: peers, dir: t.TempDir(), dns: internet.ServeTXT(t)}
 	w.caFile = filepath.Join(w.dir, "ca.pem")
 	bin, err := server.BuildPerch(w.dir)
-	must(t, err)
+	peertest.Must(t, err)
 	ports := map[string]int{}
 	for _, name := range append([]string{plcName, pdsName, goName}, nodeNames[0]) {
 		ports[name], err = server.FreePort()
-		must(t, err)
+		peertest.Must(t, err)
 	}
 	w.nodePort = ports[nodeNames[0]]
 	for _, name := range nodeNames {
@@ -72,8 +71,8 @@ func newWorld(t *testing.T) *world {
 		name, value, _ := strings.Cut(setting, "=")
 		t.Setenv(name, value)
 	}
-	w.start(t, server.PLC(peers, filepath.Join(w.dir, "plc"), ports[plcName]))
-	w.pds = w.start(t, w.pdsSpec(bin, ports[pdsName]))
+	peertest.Start(t, server.PLC(peers, filepath.Join(w.dir, "plc"), ports[plcName]))
+	w.pds = peertest.Start(t, w.pdsSpec(bin, ports[pdsName]))
 	startGoApp(t, ports[goName])
 	return w
 }
@@ -95,16 +94,6 @@ func (w *world) pdsSpec(bin string, port int) server.Spec {
 	return spec
 }
 
-func (w *world) start(t *testing.T, spec server.Spec) *server.Process {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	p, err := server.Start(ctx, spec)
-	must(t, err)
-	t.Cleanup(p.Kill)
-	return p
-}
-
 // publishSet has an account publish a permission set, and DNS say that it may.
 func (w *world) publishSet(t *testing.T) {
 	t.Helper()
@@ -124,27 +113,20 @@ func (w *world) publishSet(t *testing.T) {
 func (w *world) post(t *testing.T, method, authorization, body string, out any) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, w.pds.URL()+"/xrpc/"+method, strings.NewReader(body))
-	must(t, err)
+	peertest.Must(t, err)
 	req.Header.Set("Content-Type", "application/json")
 	if authorization != "" {
 		req.Header.Set("Authorization", authorization)
 	}
 	res, err := http.DefaultClient.Do(req)
-	must(t, err)
+	peertest.Must(t, err)
 	defer res.Body.Close()
 	answer, err := io.ReadAll(res.Body)
-	must(t, err)
+	peertest.Must(t, err)
 	if res.StatusCode != http.StatusOK {
 		t.Fatalf("%s: %s: %s", method, res.Status, answer)
 	}
 	if out != nil {
-		must(t, json.NewDecoder(bytes.NewReader(answer)).Decode(out))
-	}
-}
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
+		peertest.Must(t, json.NewDecoder(bytes.NewReader(answer)).Decode(out))
 	}
 }

@@ -56,7 +56,7 @@ func Spec(t testing.TB, dir, plcURL string, reference bool) server.Spec {
 }
 
 // startTimeout is how long a server may take to answer.
-const startTimeout = time.Minute
+const startTimeout = 2 * time.Minute
 
 // Start starts a server and ends it with the test.
 func Start(t testing.TB, spec server.Spec) *server.Process {

@@ -19,6 +19,7 @@ import (
 
 	"perch/testdata/peers/bench/server"
 	"perch/testdata/peers/mailbox"
+	"perch/testdata/peers/peertest"
 )
 
 // kindsOfHosts are the servers under hostNames.
@@ -38,9 +39,9 @@ func TestRelayFollowsMoves(t *testing.T) {
 	site := httptest.NewServer(&ownDomains{})
 	t.Cleanup(site.Close)
 	u, err := url.Parse(site.URL)
-	must(t, err)
+	peertest.Must(t, err)
 	sitePort, err := strconv.Atoi(u.Port())
-	must(t, err)
+	peertest.Must(t, err)
 	names := map[string]int{plcName: plcPort, relayName: relayPort, ownName: sitePort}
 	var urls []string
 	kinds := kindsOfHosts()
@@ -50,7 +51,7 @@ func TestRelayFollowsMoves(t *testing.T) {
 	}
 	w := newInternet(t, names)
 	mail := mailbox.Open(t)
-	must(t, w.startRelay())
+	peertest.Must(t, w.startRelay())
 	hosts := w.startHosts(t, kinds, mail)
 	for _, by := range ownUsers {
 		t.Run(by, func(t *testing.T) {
@@ -72,7 +73,7 @@ func TestRelayFollowsMoves(t *testing.T) {
 			}
 			for i, h := range hosts {
 				usage, err := h.Usage()
-				must(t, err)
+				peertest.Must(t, err)
 				t.Logf("%s %s: at most %d MB of memory, %v of CPU", h.Name, hostNames[i], usage.Peak>>20, usage.CPU)
 				if t.Failed() {
 					t.Log(h.LogTail())
@@ -90,7 +91,7 @@ func TestRelayFollowsMoves(t *testing.T) {
 		t.Errorf("the relay complains %d times:\n%s", len(bad), strings.Join(bad[:min(len(bad), 10)], "\n"))
 	}
 	for _, h := range hosts {
-		must(t, h.Stop())
+		peertest.Must(t, h.Stop())
 		if h.Name == "perch" {
 			check := exec.Command(h.Command[0], "check")
 			check.Env = append(os.Environ(), h.Env...)
@@ -112,7 +113,7 @@ func (w *world) startHosts(t *testing.T, kinds []string, mail *mailbox.Mailbox) 
 			"PDS_PLC_ROTATION_KEY_K256_PRIVATE_KEY_HEX="+strings.Repeat(strconv.Itoa(i+1), 64), // each host has its own
 		)
 		h, err := start(spec)
-		must(t, err)
+		peertest.Must(t, err)
 		t.Cleanup(h.Kill)
 		hosts = append(hosts, h)
 		if kinds[i] == "perch" { // asks for it by itself

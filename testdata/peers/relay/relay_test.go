@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"perch/testdata/peers/peertest"
 )
 
 func setting(t *testing.T, name string, otherwise int) int {
@@ -48,18 +50,18 @@ func TestRelayFollows(t *testing.T) {
 
 	began := time.Now()
 	l, err := newLoad(accounts, workers, uint64(seed))
-	must(t, err)
+	peertest.Must(t, err)
 	t.Logf("%d accounts in %v", accounts, time.Since(began).Round(time.Millisecond))
 	began = time.Now()
-	must(t, l.run(t.Context(), commits*4/10, nil))
+	peertest.Must(t, l.run(t.Context(), commits*4/10, nil))
 	w.restartPDS(t)
-	must(t, l.run(t.Context(), commits*2/10, nil))
+	peertest.Must(t, l.run(t.Context(), commits*2/10, nil))
 	// When it ends, this relay forgets what it has taken in and not yet passed on, so it has to be done with that first.
 	relayed.caughtUp(t, "the relay's firehose", l)
 	if err := w.relay.Stop(); err != nil {
 		t.Error(err)
 	}
-	must(t, l.run(t.Context(), commits-commits*6/10, w.startRelay))
+	peertest.Must(t, l.run(t.Context(), commits-commits*6/10, w.startRelay))
 	t.Logf("%d commits in %v", commits, time.Since(began).Round(time.Millisecond))
 
 	direct.caughtUp(t, "the server's firehose", l)
@@ -72,13 +74,6 @@ func TestRelayFollows(t *testing.T) {
 	checkHeads(t, l, direct.history)
 	if w.front.Crawls.Load() == 0 {
 		t.Error("the server has never asked the relay to crawl it")
-	}
-}
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
 	}
 }
 
@@ -171,7 +166,7 @@ func checkBackfill(t *testing.T, live *history) {
 	again := newHistory(nil)
 	f := follow(t, localAddress(pdsPort), again, 0)
 	waitFor(t, "the backfill", func() bool {
-		must(t, f.failed())
+		peertest.Must(t, f.failed())
 		commits, other := again.count()
 		return commits+other >= len(live.sums)
 	})
@@ -186,7 +181,7 @@ func checkBackfill(t *testing.T, live *history) {
 // first commit has no prevData.
 func checkGoat(t *testing.T, w *world, live *history, accounts int) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
 	defer cancel()
 	goat := exec.CommandContext(ctx, filepath.Join(w.peers, ".cache", "bin", "goat"), "firehose",
 		"--relay-host", "http://"+localAddress(pdsPort), "--cursor", "0", "--verify-basic", "--verify-sig", "--verify-mst")
@@ -194,8 +189,8 @@ func checkGoat(t *testing.T, w *world, live *history, accounts int) {
 	var complaints strings.Builder
 	goat.Stderr = &complaints
 	out, err := goat.StdoutPipe()
-	must(t, err)
-	must(t, goat.Start())
+	peertest.Must(t, err)
+	peertest.Must(t, goat.Start())
 	want, _ := live.count()
 	seen := 0
 	lines := bufio.NewScanner(out)
@@ -230,7 +225,7 @@ func checkHeads(t *testing.T, l *load, h *history) {
 	t.Helper()
 	for _, w := range l.writers {
 		head, err := w.latest()
-		must(t, err)
+		peertest.Must(t, err)
 		if head != h.last(w.DID) {
 			t.Errorf("%s: the repository is at %v, its commits led to %v", w.DID, head, h.last(w.DID))
 		}

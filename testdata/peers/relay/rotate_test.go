@@ -9,6 +9,8 @@ import (
 	"os"
 	"slices"
 	"testing"
+
+	"perch/testdata/peers/peertest"
 )
 
 // TestRelayFollowsKeyRotation gives accounts other signing keys while they write at full speed. Commits by the old key are on their way then, and the DID
@@ -27,9 +29,9 @@ func TestRelayFollowsKeyRotation(t *testing.T) {
 	relayed := follow(t, localAddress(relayPort), newHistory(nil), fromNow)
 	waitFor(t, "both followers", func() bool { return direct.live() && relayed.live() })
 	l, err := newLoad(4, 4, 7)
-	must(t, err)
-	must(t, l.run(t.Context(), commits/5, nil))
-	must(t, l.run(t.Context(), commits*4/5, func() error {
+	peertest.Must(t, err)
+	peertest.Must(t, l.run(t.Context(), commits/5, nil))
+	peertest.Must(t, l.run(t.Context(), commits*4/5, func() error {
 		for range 3 {
 			for _, writer := range l.writers {
 				if err := rotateKey(writer.DID); err != nil {
@@ -40,7 +42,7 @@ func TestRelayFollowsKeyRotation(t *testing.T) {
 		return nil
 	}))
 	for _, writer := range l.writers {
-		must(t, writer.create())
+		peertest.Must(t, writer.create())
 	}
 	direct.caughtUp(t, "the server's firehose", l)
 	relayed.caughtUp(t, "the relay's firehose", l)
@@ -95,9 +97,9 @@ func operate(nsid string, in, out any) error {
 func relayHead(t *testing.T, did string) revision {
 	t.Helper()
 	res, err := http.Get("http://" + localAddress(relayPort) + "/xrpc/com.atproto.sync.getLatestCommit?did=" + did)
-	must(t, err)
+	peertest.Must(t, err)
 	defer res.Body.Close()
 	var head revision
-	must(t, json.NewDecoder(res.Body).Decode(&head))
+	peertest.Must(t, json.NewDecoder(res.Body).Decode(&head))
 	return head
 }

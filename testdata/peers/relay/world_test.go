@@ -17,6 +17,7 @@ import (
 
 	"perch/testdata/peers/bench/server"
 	"perch/testdata/peers/internet"
+	"perch/testdata/peers/peertest"
 )
 
 // Ports of the programs. The namespace is ours alone.
@@ -48,8 +49,8 @@ func newWorld(t *testing.T) *world {
 	w.pdsSpec = w.pdsTarget(t)
 	var err error
 	w.pds, err = start(w.pdsSpec)
-	must(t, err)
-	must(t, w.startRelay())
+	peertest.Must(t, err)
+	peertest.Must(t, w.startRelay())
 	return w
 }
 
@@ -73,7 +74,7 @@ func newInternet(t *testing.T, names map[string]int) *world {
 		}
 	})
 	w.plc, err = start(server.PLC(peers, filepath.Join(w.dir, "plc"), plcPort))
-	must(t, err)
+	peertest.Must(t, err)
 	return w
 }
 
@@ -111,7 +112,7 @@ func (w *world) hostSpec(t *testing.T, kind, name string, port int) server.Spec 
 		spec = server.Reference(w.peers, data, port, plcURL)
 	} else {
 		bin, err := server.BuildPerch(w.dir)
-		must(t, err)
+		peertest.Must(t, err)
 		spec = server.Perch(bin, data, port, plcURL)
 	}
 	spec.Env = append(spec.Env,
@@ -173,7 +174,7 @@ func (w *world) crawl(t *testing.T, name string) {
 	}
 	defer res.Body.Close()
 	b, err := io.ReadAll(res.Body)
-	must(t, err)
+	peertest.Must(t, err)
 	if res.StatusCode != http.StatusOK && !strings.Contains(string(b), "already subscribed") && !strings.Contains(string(b), "duplicated key") { // Perch asks for it, too
 		t.Fatalf("the relay does not crawl: %s: %s\n%s", res.Status, b, w.relay.LogTail())
 	}
@@ -188,7 +189,7 @@ func (w *world) restartPDS(t *testing.T) {
 	}
 	var err error
 	w.pds, err = start(w.pdsSpec)
-	must(t, err)
+	peertest.Must(t, err)
 }
 
 // directory resolves identities for indigo's verification.

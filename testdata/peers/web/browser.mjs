@@ -15,6 +15,7 @@ const seen = process.env.PEERS_SEEN // a file for what was looked at, so that no
 const rules = { type: 'tag', values: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'] }
 const colours = { type: 'rule', values: ['color-contrast', 'link-in-text-block'] } // those that a second colour scheme can break
 const maxPage = 60 << 10
+export const patience = 120_000 // milliseconds in which a page must come to what is awaited, on however busy a machine
 
 if (shots) mkdirSync(shots, { recursive: true })
 
@@ -38,6 +39,7 @@ const note = (line) => seen && appendFileSync(seen, JSON.stringify(line) + '\n')
 // nothing else.
 export async function visit(browser, name, options = {}) {
   const context = await browser.newContext({ locale: 'en-US', ...sizes[name], ...options })
+  context.setDefaultTimeout(patience)
   const page = await context.newPage()
   const v = { context, page, name, method: '', complaints: [] }
   if (name === 'phone') fingersOnly(page)

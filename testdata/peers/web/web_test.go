@@ -13,12 +13,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"perch/testdata/peers/bench/server"
+	"perch/testdata/peers/peertest"
 	"perch/testdata/peers/walked"
 )
 
@@ -27,13 +27,13 @@ func TestPages(t *testing.T) {
 		t.Skip("starts a browser")
 	}
 	peers, err := server.PeersDir()
-	must(t, err)
+	peertest.Must(t, err)
 	dir := t.TempDir()
 	bin, err := server.BuildPerch(dir)
-	must(t, err)
+	peertest.Must(t, err)
 	plc := start(t, func(port int) server.Spec { return server.PLC(peers, filepath.Join(dir, "plc"), port) })
 	pds := start(t, func(port int) server.Spec {
-		spec := server.Perch(bin, filepath.Join(dir, "pds"), port, localURL(plc.Port))
+		spec := server.Perch(bin, filepath.Join(dir, "pds"), port, peertest.LocalURL(plc.Port))
 		spec.Env = append(spec.Env, "PDS_HOSTNAME=localhost", "PDS_DEV_MODE=true", "PDS_INVITE_REQUIRED=true", "PDS_SERVICE_NAME=Example PDS",
 			"PDS_TERMS_OF_SERVICE_URL=https://example.com/terms", "PDS_PRIVACY_POLICY_URL=https://example.com/privacy",
 			"PDS_CONTACT_EMAIL_ADDRESS=help@example.com", "PDS_EMAIL_FROM_ADDRESS=pds@example.com",
@@ -42,13 +42,13 @@ func TestPages(t *testing.T) {
 	})
 	long := "." + strings.Repeat("a", 63) + "." + strings.Repeat("b", 63) + "." + strings.Repeat("c", 63) + "." + strings.Repeat("d", 28) + ".test"
 	full := start(t, func(port int) server.Spec {
-		spec := server.Perch(bin, filepath.Join(dir, "full"), port, localURL(plc.Port))
+		spec := server.Perch(bin, filepath.Join(dir, "full"), port, peertest.LocalURL(plc.Port))
 		spec.Env = append(spec.Env, "PDS_HOSTNAME=localhost", "PDS_DEV_MODE=true", "PDS_PUBLIC_ACCOUNTS=true", "PDS_SERVICE_HANDLE_DOMAINS="+long+",.test",
 			"PDS_SERVICE_NAME=Verein zur Förderung der Kleinkunstbühnenveranstaltungen", "PDS_RATE_LIMITS_ENABLED=true", "PDS_RATE_LIMIT_BYPASS_KEY=sesame",
 			"PDS_EMAIL_SMTP_URL=smtp://127.0.0.1:1", "PDS_EMAIL_FROM_ADDRESS=pds@example.com")
 		return spec
 	})
-	ctx, cancel := context.WithTimeout(t.Context(), 12*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Minute)
 	defer cancel()
 	args := []string{"--test", "--test-reporter=spec", "--test-concurrency=2", "--test-force-exit", "web/account.test.mjs", "web/languages.test.mjs",
 		"web/web.test.mjs", "web/passkey.test.mjs", "web/admin.test.mjs", "web/full.test.mjs"}
@@ -59,7 +59,7 @@ func TestPages(t *testing.T) {
 	cmd := exec.CommandContext(ctx, filepath.Join(peers, "node.sh"), args...)
 	cmd.Dir = peers
 	seen := filepath.Join(dir, "seen")
-	cmd.Env = append(os.Environ(), "PEERS_URL="+localURL(pds.Port), "PEERS_FULL_URL="+localURL(full.Port), "PEERS_FULL_DOMAIN="+long,
+	cmd.Env = append(os.Environ(), "PEERS_URL="+peertest.LocalURL(pds.Port), "PEERS_FULL_URL="+peertest.LocalURL(full.Port), "PEERS_FULL_DOMAIN="+long,
 		"PEERS_PAGES="+walked.Pages(t), "PEERS_SEEN="+seen)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
@@ -75,24 +75,10 @@ func TestPages(t *testing.T) {
 	}
 }
 
-func localURL(port int) string { return "http://localhost:" + strconv.Itoa(port) }
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 // start starts a server on a free port and ends it with the test.
 func start(t *testing.T, spec func(port int) server.Spec) *server.Process {
 	t.Helper()
 	port, err := server.FreePort()
-	must(t, err)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	p, err := server.Start(ctx, spec(port))
-	must(t, err)
-	t.Cleanup(p.Kill)
-	return p
+	peertest.Must(t, err)
+	return peertest.Start(t, spec(port))
 }

@@ -101,7 +101,7 @@ func (c *Conn) dial() error {
 	if c.conn != nil {
 		return nil
 	}
-	conn, err := net.DialTimeout("tcp", c.Addr, 5*time.Second)
+	conn, err := net.DialTimeout("tcp", c.Addr, DefaultTimeout)
 	if err != nil {
 		return err
 	}

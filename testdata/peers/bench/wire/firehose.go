@@ -32,7 +32,7 @@ func Subscribe(addr, cursor string) (*Firehose, error) {
 	if cursor != "" {
 		path += "?cursor=" + cursor
 	}
-	conn, err := net.DialTimeout("tcp", addr, 5*time.Second)
+	conn, err := net.DialTimeout("tcp", addr, DefaultTimeout)
 	if err != nil {
 		return nil, err
 	}
@@ -45,7 +45,7 @@ func Subscribe(addr, cursor string) (*Firehose, error) {
 }
 
 func (f *Firehose) upgrade(host, path string) error {
-	f.conn.SetDeadline(time.Now().Add(10 * time.Second))
+	f.conn.SetDeadline(time.Now().Add(DefaultTimeout))
 	_, err := fmt.Fprintf(f.conn, "GET %s HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
 		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: cGVyY2ggYmVuY2ggMTIzNA==\r\n\r\n", path, host)
 	if err != nil {
