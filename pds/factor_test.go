@@ -170,6 +170,20 @@ func TestModeratorsSendMail(t *testing.T) {
 	}
 }
 
+// withTOTP gives the account an authenticator app, and returns the recovery codes.
+func (c *client) withTOTP() []string {
+	c.t.Helper()
+	setup, err := c.srv.accounts.BeginTOTP(c.t.Context(), c.account())
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	codes, err := c.srv.accounts.ConfirmTOTP(c.t.Context(), c.account(), totpNow(c.t, setup.Secret))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return codes
+}
+
 // totpNow is what an authenticator app shows, computed apart from the server's own code.
 func totpNow(t *testing.T, secret string) string {
 	t.Helper()

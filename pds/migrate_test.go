@@ -82,14 +82,7 @@ func TestMigrateRefusals(t *testing.T) {
 
 func TestMigrateAsksForTheSecondFactor(t *testing.T) {
 	m := startMoving(t, nil)
-	setup, err := m.old.srv.accounts.BeginTOTP(t.Context(), m.old.account())
-	if err != nil {
-		t.Fatal(err)
-	}
-	codes, err := m.old.srv.accounts.ConfirmTOTP(t.Context(), m.old.account(), totpNow(t, setup.Secret))
-	if err != nil {
-		t.Fatal(err)
-	}
+	codes := m.old.withTOTP()
 	if st, err := m.begin(); err != nil || st.Needs != migrate.NeedsFactor {
 		t.Fatalf("without a code: %+v, %v", st, err)
 	}

@@ -120,14 +120,7 @@ func TestPasskeyInPlaceOfCodeAndPassword(t *testing.T) {
 	va, vb := n.visitor(t), n.visitor(t)
 	key := va.signIn("alice.test", "alice-password").addPasskey(a, "Phone")
 	other := vb.signIn("bob.test", "bob-password").addPasskey(a, "Bob's")
-	acct := n.accountOf(t, alice.did)
-	setup, err := n.srv.accounts.BeginTOTP(t.Context(), acct)
-	if err == nil {
-		_, err = n.srv.accounts.ConfirmTOTP(t.Context(), acct, totpNow(t, setup.Secret))
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	alice.withTOTP()
 	v := n.visitor(t)
 	v.signIn("alice.test", "alice-password").shows(200, "/account/sign-in", "Use a passkey")
 	if q := v.question(); len(q.PublicKey.Allow) != 1 {

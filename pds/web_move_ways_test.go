@@ -63,14 +63,7 @@ func TestPagesMoveCameBack(t *testing.T) {
 // The old host asks for a second factor.
 func TestPagesMoveAsksForTheSecondFactor(t *testing.T) {
 	m := startMoving(t, nil)
-	setup, err := m.old.srv.accounts.BeginTOTP(t.Context(), m.old.account())
-	if err != nil {
-		t.Fatal(err)
-	}
-	codes, err := m.old.srv.accounts.ConfirmTOTP(t.Context(), m.old.account(), totpNow(t, setup.Secret))
-	if err != nil {
-		t.Fatal(err)
-	}
+	codes := m.old.withTOTP()
 	v := m.to.visitor(t)
 	m.enterMove(v).shows(200, "/move/sign-in", "Code of the second factor", "wants a code too")
 	if strings.Contains(string(v.page.body), m.password) {

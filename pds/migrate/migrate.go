@@ -135,7 +135,7 @@ func (m *Manager) Run(ctx context.Context) {
 	if err != nil && ctx.Err() == nil {
 		m.opts.Logger.ErrorContext(ctx, "list migrations", "err", err)
 	}
-	m.wg.Go(func() { m.sweepEvery(ctx) })
+	m.wg.Go(func() { m.sweepOften(ctx) })
 	for _, row := range rows {
 		if !State(row.State).Ended() {
 			m.start(row.DID)

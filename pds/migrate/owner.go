@@ -26,8 +26,8 @@ const (
 	// insideTime is how long somebody who has signed in at the old host may take to have the account made here.
 	insideTime = 24 * time.Hour
 	// idleTime is how long after its beginning a move is given up that has not come to the change of the DID.
-	idleTime   = 30 * 24 * time.Hour
-	sweepEvery = time.Hour
+	idleTime      = 30 * 24 * time.Hour
+	sweepInterval = time.Hour
 
 	maxAway  = 3000 // bytes of a sealed Away: it goes into a cookie
 	awaySeal = "move: signing in at the old host"
@@ -323,9 +323,9 @@ func (m *Manager) Settle(ctx context.Context, did syntax.DID, in Begin) (*Status
 	return m.beginInside(ctx, mv, in)
 }
 
-// sweepEvery ends moves that their owners began and left.
-func (m *Manager) sweepEvery(ctx context.Context) {
-	for err := error(nil); err == nil; err = sleep(ctx, sweepEvery) {
+// sweepOften ends moves that their owners began and left.
+func (m *Manager) sweepOften(ctx context.Context) {
+	for err := error(nil); err == nil; err = sleep(ctx, sweepInterval) {
 		if err := m.sweep(ctx, time.Now()); err != nil && ctx.Err() == nil {
 			m.opts.Logger.ErrorContext(ctx, "end moves that were left", "err", err)
 		}

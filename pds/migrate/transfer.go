@@ -29,9 +29,17 @@ type transfer struct {
 	most  int // of what may be lost
 
 	mu     sync.Mutex
-	lost   []Lost  // guarded by mu
-	failed []error // guarded by mu
+	lost   []Lost       // guarded by mu
+	failed []failedBlob // guarded by mu
 }
+
+// failedBlob is a blob that may be had by another attempt.
+type failedBlob struct {
+	cid cid.Cid
+	err error
+}
+
+func (f failedBlob) fault() error { return fmt.Errorf("blob %s: %w", f.cid, f.err) }
 
 func (mv *move) mayLose() int {
 	if len(mv.Keys) > 0 {
@@ -54,7 +62,7 @@ func (t *transfer) page(ctx context.Context, cids []cid.Cid) error {
 			if lost != (why{}) {
 				t.lost = append(t.lost, Lost{c.String(), lost.code, clip(lost.text, maxReason)})
 			} else if err != nil {
-				t.failed = append(t.failed, fmt.Errorf("blob %s: %w", c, err))
+				t.failed = append(t.failed, failedBlob{c, err})
 			}
 		})
 	}
@@ -65,9 +73,9 @@ func (t *transfer) page(ctx context.Context, cids []cid.Cid) error {
 	if len(t.lost) > t.most {
 		return fmt.Errorf("more than %d blobs cannot be had; the first: %s: %s", t.most, t.lost[0].CID, t.lost[0].Reason)
 	}
-	for _, err := range t.failed {
-		if errors.Is(err, errSignIn) || len(t.failed) > blobPage {
-			return err
+	for _, f := range t.failed {
+		if errors.Is(f.err, errSignIn) || len(t.failed) > blobPage {
+			return f.fault()
 		}
 	}
 	return nil
@@ -88,17 +96,16 @@ func (t *transfer) giveUp(failures int) error {
 	if len(t.failed) == 0 {
 		return nil
 	}
-	err := fmt.Errorf("%d blobs could not be carried over; the first: %w", len(t.failed), t.failed[0])
+	err := fmt.Errorf("%d blobs could not be carried over; the first: %w", len(t.failed), t.failed[0].fault())
 	if failures < blobTries {
 		return err
 	}
-	for _, e := range t.failed {
+	for _, f := range t.failed {
 		var refused *HostError
-		if !errors.As(e, &refused) {
+		if !errors.As(f.err, &refused) {
 			return err // it is the network
 		}
-		c, reason, _ := strings.Cut(strings.TrimPrefix(e.Error(), "blob "), ": ")
-		t.lost = append(t.lost, Lost{c, LostFaulty, clip(reason, maxReason)})
+		t.lost = append(t.lost, Lost{f.cid.String(), LostFaulty, clip(f.err.Error(), maxReason)})
 	}
 	return nil
 }

@@ -98,7 +98,7 @@ func (s *Store) ListAccounts(ctx context.Context, q AccountQuery) ([]ListedAccou
 		after = `AND (` + key + `, a.id) ` + compare + ` (SELECT ` + key + `, a.id` + from + `WHERE a.id = ?2)`
 	}
 	order := ` ORDER BY ` + key + ` ` + direction + `, a.id ` + direction
-	// What is sorted are ids; only of those on the page the rest is read.
+	// What is sorted are ids; only of those on the page the rest is read. ?2 = ?2 is for the first page, which has no other use for it.
 	query := `SELECT ` + listedColumns + from + `WHERE a.id IN (SELECT a.id` + from + `WHERE ` + where + `
 		AND (?1 = '' OR instr(a.handle, ?1) > 0 OR instr(a.email, ?1) > 0 OR a.did = ?1) AND ?2 = ?2 ` + after + order + ` LIMIT ?3)` + order
 	rows, err := s.read.query(ctx, query, strings.ToLower(strings.TrimPrefix(strings.TrimSpace(q.Text), "@")), int64(q.After), q.Limit)
