@@ -43,6 +43,7 @@ func (s *Server) webPages() {
 			s.mux.Page(verb, path, s.web, xrpc.WithGlobalLimit())
 		}
 	}
+	s.mux.Missing(s.web)
 }
 
 // takePage counts a request for a page against a limit.

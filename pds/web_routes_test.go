@@ -171,3 +171,23 @@ func TestEveryPageHasSafeHeadersAndIsSmall(t *testing.T) {
 	}
 	v.open("/account/handle").send("/account/handle", "do", "nonsense").shows(400, "/account/handle")
 }
+
+// Who types a wrong address into a browser gets a page; programs get what they can read.
+func TestPagesAreMissing(t *testing.T) {
+	n := startNetwork(t, nil)
+	v := n.visitor(t)
+	v.open("/nowhere")
+	if v.page.status != 404 || v.page.errorName() != "NotFound" {
+		t.Errorf("%d %s", v.page.status, v.page.body)
+	}
+	v.header.Set("Accept", "text/html,application/xhtml+xml")
+	v.open("/nowhere/at/all").shows(404, "/nowhere/at/all", "There is nothing here", "Go to the start page")
+	v.open("/xrpc/nowhere")
+	if strings.Contains(string(v.page.body), "<html") {
+		t.Errorf("a method's answer is a page: %s", v.page.body)
+	}
+	v.do(http.MethodPost, "/nowhere", url.Values{})
+	if v.page.status != 404 || strings.Contains(string(v.page.body), "<html") {
+		t.Errorf("%d %s", v.page.status, v.page.body)
+	}
+}

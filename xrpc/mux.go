@@ -231,6 +231,21 @@ func (m *Mux) PageFunc(verb, path string, h http.HandlerFunc, opts ...PageOption
 	m.Page(verb, path, h, opts...)
 }
 
+// Missing serves browsers that ask for an address where there is nothing, after the global rate limit. Programs are told with the error as JSON.
+func (m *Mux) Missing(h http.Handler) {
+	m.echo.RouteNotFound("/*", func(ec echo.Context) error {
+		c := callOf(ec.Request().Context())
+		if !(c.r.Method == http.MethodGet || c.r.Method == http.MethodHead) || !strings.Contains(c.r.Header.Get("Accept"), "text/html") {
+			return echo.ErrNotFound
+		}
+		if err := m.limiter.global(c); err != nil {
+			return err
+		}
+		h.ServeHTTP(&c.w, c.r)
+		return nil
+	})
+}
+
 // Take counts a request of a page against rules, under the names that they must have. The error, if one is used up, is a 429.
 func (m *Mux) Take(r *http.Request, rules ...RateLimit) error {
 	return m.limiter.take(callOf(r.Context()), rules, nil)
