@@ -1,12 +1,15 @@
 package pds
 
 import (
+	"crypto/sha256"
 	"net/http"
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"perch/pds/oauth/oauthtest"
+	"perch/pds/store"
 )
 
 // appVisit is a visitor whom an app has sent here.
@@ -84,7 +87,41 @@ func TestAppIsLetIn(t *testing.T) {
 	if got := v.decide("deny").sentBack(); got.Get("error") != "access_denied" {
 		t.Errorf("%v", got)
 	}
-	v.open(v.address()).shows(400, "/oauth/authorize", "begin again")
+	v.open(v.address()).shows(400, "/oauth/authorize", "This request has ended", "begin again")
+}
+
+// A form that was left open for too long leads back to the app, and one that was opened too late to a page that says so.
+func TestAppRequestExpires(t *testing.T) {
+	n := startNetwork(t, nil)
+	n.signUp(t, "alice")
+	app := oauthtest.New(t, n.srv.cfg.PublicURL(), "atproto")
+	v := n.visitor(t).signIn("alice.test", "alice-password").sentBy(app, nil)
+	v.shows(200, "/oauth/authorize", "Allow access")
+	n.expire(t, v.uri)
+	if got := v.decide("allow").sentBack(); got.Get("error") != "access_denied" || got.Get("code") != "" {
+		t.Errorf("%v", got)
+	}
+	late := &appVisit{visitor: n.visitor(t), app: app}
+	late.uri, _ = app.Push(oauthtest.Change{}).OK()["request_uri"].(string)
+	n.expire(t, late.uri)
+	late.open(late.address()).shows(400, "/oauth/authorize", "This request has ended", "Go to the start page")
+}
+
+// expire makes the time of a request of an app run out.
+func (n *network) expire(t *testing.T, uri string) {
+	t.Helper()
+	id := sha256.Sum256([]byte(strings.TrimPrefix(uri, "urn:ietf:params:oauth:request_uri:req-")))
+	err := n.srv.store.Update(t.Context(), func(tx *store.Tx) error {
+		row, err := tx.OAuthRequest(t.Context(), id[:])
+		if err != nil {
+			return err
+		}
+		row.ExpiresAt = time.Now().Add(-time.Second)
+		return tx.UpdateOAuthRequest(t.Context(), row)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 func TestAppIsAnsweredByFragmentAndForm(t *testing.T) {

@@ -73,7 +73,9 @@ func (s *Service) claim(ctx context.Context, id []byte, clientID, device string)
 }
 
 func errNoRequest() *Error {
-	return refuse(InvalidRequest, "There is no such request. It may have ended, or something was decided already. Go back to the app and begin again.")
+	e := refuse(InvalidRequest, "There is no such request. It may have ended, or something was decided already.")
+	e.Ended = true
+	return e
 }
 
 // pending tells whether the request waits for a decision on this device.
@@ -82,7 +84,7 @@ func (s *Service) pending(row store.OAuthRequest, clientID, device string) (*par
 		return nil, errNoRequest()
 	}
 	if row.Device != "" && !same(row.Device, device) {
-		e := refuse(AccessDenied, "The request was opened in another browser. Go back to the app and begin again.")
+		e := refuse(AccessDenied, "The request was opened in another browser")
 		e.Status = http.StatusForbidden
 		return nil, e
 	}
@@ -92,6 +94,7 @@ func (s *Service) pending(row store.OAuthRequest, clientID, device string) (*par
 	}
 	if !s.now().Before(row.ExpiresAt) {
 		e := refuse(AccessDenied, "The request has expired")
+		e.Ended = true
 		if row.Device != "" { // it got past the checks before
 			e.Redirect = s.errorResponse(&p, AccessDenied, e.Description)
 		}

@@ -18,6 +18,7 @@ import (
 
 const (
 	maxURL       = 2048 // bytes, of URLs that clients give
+	maxName      = 200  // characters, of the names of clients
 	maxRedirects = 100  // declared by one client
 	maxKeys      = 50   // of one client
 	maxClientKey = 16 << 10
@@ -80,7 +81,7 @@ func (c *client) public() Client {
 	m := c.meta
 	return Client{
 		ID: c.id, Trusted: c.trusted, Confidential: c.confidential(), Localhost: c.localhost, Native: m.ApplicationType == "native",
-		Name: m.ClientName, URI: m.ClientURI, LogoURI: m.LogoURI, PolicyURI: m.PolicyURI, TermsURI: m.TermsURI,
+		Name: scope.PlainText(strings.TrimSpace(m.ClientName), maxName), URI: m.ClientURI, LogoURI: m.LogoURI, PolicyURI: m.PolicyURI, TermsURI: m.TermsURI,
 	}
 }
 

@@ -31,6 +31,8 @@ type Error struct {
 	Err         error // for the log; may be nil
 	// Redirect, unless nil, is how the app learns of it; otherwise a page must tell the person.
 	Redirect *Response
+	// Ended tells that the request has expired, or was answered before. Nothing is wrong with the app.
+	Ended bool
 }
 
 // Error implements error.

@@ -158,6 +158,9 @@ func (r *request) failFlow(err error) error {
 		return r.leave(*refused.Redirect)
 	}
 	p := problem(http.StatusBadRequest, "app", "reason", refused.Description)
+	if refused.Ended {
+		p = problem(http.StatusBadRequest, "app-ended")
+	}
 	if refused.Status != 0 {
 		p.status = refused.Status
 	}

@@ -14,6 +14,7 @@ type consent struct {
 	Account *account.SignedIn
 	Groups  []consentGroup
 	Others  bool   // whether another account may be chosen
+	Untick  bool   // whether something can be unticked
 	Address string // of the app
 }
 
@@ -43,6 +44,7 @@ var consentKinds = []struct{ kind, icon string }{
 
 func newConsent(r *request, f *flow, a *account.SignedIn) consent {
 	c := consent{Account: a, Others: f.Hint == "", Groups: r.groups(f.Request.Permissions), Address: f.Request.Client.ID}
+	c.Untick = slices.ContainsFunc(f.Request.Permissions, func(p oauth.Permission) bool { return !p.Required })
 	if f.Request.Client.Localhost {
 		c.Address, _, _ = strings.Cut(c.Address, "?") // the rest is what it asks for
 	}
@@ -70,7 +72,7 @@ func (r *request) describe(p oauth.Permission) (kind string, item consentItem) {
 	if p.Set != nil {
 		item.Title = p.Parsed.Set
 		if title := localized(r.words.Tag, p.Set.Title, p.Set.TitleLang); title != "" {
-			item.Title = title + " (" + p.Parsed.Set + ")" // whoever owns the name has written the title
+			item.Title = isolate(title) + " (" + p.Parsed.Set + ")" // whoever owns the name has written the title
 		}
 		item.Detail = localized(r.words.Tag, p.Set.Detail, p.Set.DetailLang)
 		for _, part := range p.Includes {

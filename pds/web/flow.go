@@ -70,7 +70,7 @@ func (r *request) browserID() string {
 // appName is what an app is called: only what somebody answers for.
 func appName(c oauth.Client) string {
 	if c.Trusted && c.Name != "" {
-		return c.Name
+		return isolate(c.Name)
 	}
 	if u, err := url.Parse(c.ID); err == nil && u.Host != "" {
 		return u.Host

@@ -1,6 +1,10 @@
 package web
 
-import "testing"
+import (
+	"testing"
+
+	"perch/pds/oauth"
+)
 
 func TestAppsPutNothingIntoThePolicy(t *testing.T) {
 	for uri, want := range map[string]string{
@@ -19,5 +23,25 @@ func TestAppsPutNothingIntoThePolicy(t *testing.T) {
 	}
 	if got := originOf("https://a;script-src/logo.png"); got != "" {
 		t.Errorf("a logo puts %q into the policy", got)
+	}
+}
+
+// Names that run from right to left stay in their place in a sentence, and nothing hidden turns it around.
+func TestAppsAreCalledWhatTheyAre(t *testing.T) {
+	trusted := func(name string) oauth.Client {
+		return oauth.Client{ID: "https://app.example.com/client.json", Trusted: true, Name: name}
+	}
+	for _, c := range []struct {
+		client oauth.Client
+		want   string
+	}{
+		{trusted("Kite"), "Kite"},
+		{trusted("تطبيق"), "\u2068تطبيق\u2069"},
+		{trusted(""), "app.example.com"},
+		{oauth.Client{ID: "https://app.example.com/client.json", Name: "Your bank"}, "app.example.com"},
+	} {
+		if got := appName(c.client); got != c.want {
+			t.Errorf("%+v is called %q, want %q", c.client, got, c.want)
+		}
 	}
 }

@@ -1,6 +1,8 @@
 package web
 
 import (
+	"strings"
+
 	"golang.org/x/text/language"
 	"golang.org/x/text/message"
 	"golang.org/x/text/number"
@@ -8,16 +10,30 @@ import (
 	"perch/identity/plc"
 )
 
+// isolate keeps a text that may run from right to left from turning the sentence around it.
+func isolate(s string) string {
+	if strings.IndexFunc(s, func(c rune) bool { return c >= firstRightToLeft }) < 0 {
+		return s
+	}
+	return "\u2068" + s + "\u2069"
+}
+
 // number writes a whole number as the language does.
 func (w *words) number(n int64) string {
 	return message.NewPrinter(language.Make(w.Tag)).Sprint(number.Decimal(n))
 }
 
+// firstRightToLeft is where Hebrew begins: what comes before runs from left to right.
+const firstRightToLeft = 0x590
+
+// noBreak keeps a number and its unit on one line.
+const noBreak = "\u00a0"
+
 // bytes writes a size for people: 512 B, 3.4 MB.
 func (w *words) bytes(n int64) string {
 	const step = 1000
 	if n < step {
-		return w.number(n) + " B"
+		return w.number(n) + noBreak + "B"
 	}
 	size, unit := float64(n), ""
 	for _, unit = range []string{"kB", "MB", "GB", "TB"} {
@@ -25,7 +41,7 @@ func (w *words) bytes(n int64) string {
 			break
 		}
 	}
-	return message.NewPrinter(language.Make(w.Tag)).Sprint(number.Decimal(size, number.MaxFractionDigits(1))) + " " + unit
+	return message.NewPrinter(language.Make(w.Tag)).Sprint(number.Decimal(size, number.MaxFractionDigits(1))) + noBreak + unit
 }
 
 // change says what an operation has changed for a DID.

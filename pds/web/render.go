@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"html/template"
 	"net/http"
+	"strings"
 	"time"
 
 	"perch/pds/account"
@@ -103,7 +104,7 @@ func functions(w *words) template.FuncMap {
 		"stamp":   func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 		"bytes":   w.bytes,
 		"number":  w.number,
-		"moment":  func(t time.Time) string { return t.UTC().Format(w.text("format.admin-time")) },
+		"moment":  func(t time.Time) []string { return strings.Fields(t.UTC().Format(w.text("format.admin-time"))) },
 		"lag":     func(d time.Duration) string { return d.Round(time.Millisecond).String() },
 		"values":  values,
 		"action":  w.action,

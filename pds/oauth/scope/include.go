@@ -54,12 +54,12 @@ func ParseSet(name string, lexicon []byte) (*PermissionSet, error) {
 		return nil, fmt.Errorf("%w: %s", ErrNoSet, name)
 	}
 	return &PermissionSet{
-		plainText(main.Title, maxTitle), plainTexts(main.TitleLang, maxTitle), plainText(main.Detail, maxDetail), plainTexts(main.DetailLang, maxDetail), main.Permissions,
+		PlainText(main.Title, maxTitle), plainTexts(main.TitleLang, maxTitle), PlainText(main.Detail, maxDetail), plainTexts(main.DetailLang, maxDetail), main.Permissions,
 	}, nil
 }
 
-// plainText is text for people: without what turns its direction or hides, and not endless.
-func plainText(s string, most int) string {
+// PlainText is text for people: without what turns its direction or hides, and not endless.
+func PlainText(s string, most int) string {
 	out := make([]rune, 0, min(len(s), most))
 	for _, c := range s {
 		if unicode.IsControl(c) || unicode.Is(unicode.Cf, c) {
@@ -75,7 +75,7 @@ func plainText(s string, most int) string {
 
 func plainTexts(all map[string]string, most int) map[string]string {
 	for lang, s := range all {
-		all[lang] = plainText(s, most)
+		all[lang] = PlainText(s, most)
 	}
 	return all
 }
