@@ -153,10 +153,11 @@ func (s *Server) printDev(opt DevOptions) {
 	fmt.Fprintf(opt.Out, "  firehose       ws://localhost:%d/xrpc/com.atproto.sync.subscribeRepos\n", opt.Port)
 	fmt.Fprintf(opt.Out, "  PLC directory  %s\n", s.cfg.PLCURL)
 	fmt.Fprintf(opt.Out, "  data           %s   (begin anew with --fresh)\n\n", opt.Dir)
+	fmt.Fprintf(opt.Out, "  in a browser   %s   (mails are shown here)\n", s.cfg.PublicURL())
 	for _, a := range devAccounts {
 		fmt.Fprintf(opt.Out, "  sign in as     %-12s password %s\n", a.Handle, a.Password)
 	}
-	fmt.Fprintf(opt.Out, "  administrator  %-12s password %s\n\n", "admin", devAdminPassword)
+	fmt.Fprintf(opt.Out, "  admin methods  %-12s password %s\n\n", "admin", devAdminPassword)
 	fmt.Fprintf(opt.Out, devHint, s.cfg.PublicURL())
 }
 
