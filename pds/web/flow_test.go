@@ -37,6 +37,8 @@ func TestAppsAreCalledWhatTheyAre(t *testing.T) {
 	}{
 		{trusted("Kite"), "Kite"},
 		{trusted("تطبيق"), "\u2068تطبيق\u2069"},
+		{trusted("קול…"), "\u2068קול…\u2069"},
+		{trusted("カイト 🪁…"), "カイト 🪁…"},
 		{trusted(""), "app.example.com"},
 		{oauth.Client{ID: "https://app.example.com/client.json", Name: "Your bank"}, "app.example.com"},
 	} {

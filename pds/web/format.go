@@ -6,13 +6,18 @@ import (
 	"golang.org/x/text/language"
 	"golang.org/x/text/message"
 	"golang.org/x/text/number"
+	"golang.org/x/text/unicode/bidi"
 
 	"perch/identity/plc"
 )
 
 // isolate keeps a text that may run from right to left from turning the sentence around it.
 func isolate(s string) string {
-	if strings.IndexFunc(s, func(c rune) bool { return c >= firstRightToLeft }) < 0 {
+	turns := func(c rune) bool {
+		p, _ := bidi.LookupRune(c)
+		return p.Class() == bidi.R || p.Class() == bidi.AL
+	}
+	if !strings.ContainsFunc(s, turns) {
 		return s
 	}
 	return "\u2068" + s + "\u2069"
@@ -22,9 +27,6 @@ func isolate(s string) string {
 func (w *words) number(n int64) string {
 	return message.NewPrinter(language.Make(w.Tag)).Sprint(number.Decimal(n))
 }
-
-// firstRightToLeft is where Hebrew begins: what comes before runs from left to right.
-const firstRightToLeft = 0x590
 
 // noBreak keeps a number and its unit on one line.
 const noBreak = "\u00a0"

@@ -11,7 +11,8 @@ const memory = () => {
 
 let apps = 0
 // nodeApp makes an app. Its requests are kept in app.requests, and pass by app.intercept when that is set.
-export async function nodeApp(kind, { scope = rights, responseMode, like } = {}) {
+// It is called otherwise if named says so: { id, name }.
+export async function nodeApp(kind, { scope = rights, responseMode, like, named } = {}) {
   const n = ++apps
   const app = { kind, scope, gone: [], requests: [], sessions: like?.sessions ?? memory(), states: memory(), nonces: memory() }
   const send = async (...args) => {
@@ -20,7 +21,7 @@ export async function nodeApp(kind, { scope = rights, responseMode, like } = {})
     const response = await fetch(request)
     return app.intercept ? app.intercept(request, response) : response
   }
-  const { metadata, keyset } = like ? like.identity : await describe(kind, n, scope)
+  const { metadata, keyset } = like ? like.identity : await describe(kind, n, scope, named)
   app.identity = { metadata, keyset }
   app.redirect = metadata.redirect_uris[0]
   app.id = metadata.client_id
@@ -40,8 +41,8 @@ export async function nodeApp(kind, { scope = rights, responseMode, like } = {})
   return app
 }
 
-async function describe(kind, n, scope) {
-  const origin = kind === 'trusted' ? 'https://trusted-app.net' : 'https://node-app.net'
+async function describe(kind, n, scope, named) {
+  const origin = named ? new URL(named.id).origin : kind === 'trusted' ? 'https://trusted-app.net' : 'https://node-app.net'
   if (kind === 'loopback') {
     const redirect = local + '/callback'
     return {
@@ -52,9 +53,9 @@ async function describe(kind, n, scope) {
       },
     }
   }
-  const id = kind === 'trusted' ? origin + '/client-metadata.json' : `${origin}/${kind}-${n}.json`
+  const id = named?.id ?? (kind === 'trusted' ? origin + '/client-metadata.json' : `${origin}/${kind}-${n}.json`)
   const metadata = {
-    client_id: id, client_name: kind === 'trusted' ? 'Trusted App' : 'App ' + n, client_uri: origin, redirect_uris: [origin + '/callback'], scope,
+    client_id: id, client_name: named?.name ?? (kind === 'trusted' ? 'Trusted App' : 'App ' + n), client_uri: origin, redirect_uris: [origin + '/callback'], scope,
     grant_types: ['authorization_code', 'refresh_token'], response_types: ['code'], application_type: 'web', dpop_bound_access_tokens: true,
     token_endpoint_auth_method: 'none',
   }

@@ -7,6 +7,7 @@ import './browser.mjs'
 import './go.mjs'
 import './attack.mjs'
 import './pages.mjs'
+import './names.mjs'
 
 before(async () => {
   await openSite()

@@ -27,7 +27,10 @@ const (
 )
 
 // nodeNames are those of the apps that the Node program serves.
-var nodeNames = []string{"node-app.net", "browser-app.net", "trusted-app.net"}
+var nodeNames = []string{"node-app.net", "browser-app.net", "trusted-app.net", longName}
+
+// longName is a host as long as one may be, but for some letters.
+var longName = "login." + strings.Repeat("a", 63) + "." + strings.Repeat("b", 63) + "." + strings.Repeat("c", 63) + ".long-app.net"
 
 // people have accounts, or make them on the way.
 var people = []string{"clubauthor", "alice", "bob", "carol", "dave", "erin", "frank", "grace", "heidi", "ivan", "judy", "mallory", "newcomer", "walter"}
@@ -86,7 +89,7 @@ func (w *world) pdsSpec(bin string, port int) server.Spec {
 		"PDS_DISABLE_SSRF_PROTECTION=false",
 		"PDS_TRUSTED_PROXIES=127.0.0.0/8",
 		"PDS_INVITE_REQUIRED=true",
-		"PDS_OAUTH_TRUSTED_CLIENTS=https://trusted-app.net/client-metadata.json",
+		"PDS_OAUTH_TRUSTED_CLIENTS=https://trusted-app.net/client-metadata.json,https://trusted-app.net/long.json,https://trusted-app.net/rtl.json,https://trusted-app.net/emoji.json,https://trusted-app.net/turned.json",
 		"PDS_CRAWLERS=",
 		"PDS_LOG_LEVEL=info",
 	)

@@ -156,7 +156,7 @@ for (const size of Object.keys(sizes)) {
     await page.waitForURL(redirect + '**')
     await page.goto(url + '/oauth/authorize')
     await audit(v, 'app-unknown')
-    const answered = await ask({}, 'atproto')
+    const answered = await ask({ login_hint: first + '.test' }, 'atproto')
     await page.goto(answered)
     await page.click('text="Cancel"')
     await page.waitForURL(redirect + '**')
