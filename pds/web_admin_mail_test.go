@@ -15,7 +15,7 @@ func TestAdminSeesWhatWasSent(t *testing.T) {
 	v.open("/admin/mail").shows(200, "/admin/mail", "Email Confirmation", "waiting", "Nothing found")
 	n.srv.runJobs(t.Context())
 	code := nextCode(inbox)
-	v.open("/admin/mail?to=+Bob@example.com").shows(200, "/admin/mail", "No mail is waiting", "Email Confirmation", "bob@example.com</span> · <a", "bob.test").saysNot(code, "Nothing found")
+	v.open("/admin/mail?to=+Bob@example.com").shows(200, "/admin/mail", "No mail is waiting", "Email Confirmation", "bob@example.com</span> <a", "bob.test").saysNot(code, "Nothing found")
 	v.open("/admin/mail?to=nobody@example.com").shows(200, "/admin/mail", "Nothing found").saysNot("Email Confirmation")
 	v.open("/admin/accounts/"+bob.did).shows(200, "/admin/accounts/"+bob.did, "/admin/mail?to=bob%40example.com")
 }

@@ -138,7 +138,7 @@ for (const size of Object.keys(sizes)) {
     await press(page, 'Create an app password')
     assert.match(await page.textContent('#secret'), /^(....-){3}....$/)
     await audit(v, 'app-password')
-    await page.click('text="I have kept them"')
+    await page.click('text="I have kept it"')
     await audit(v, 'app-passwords')
     await page.goto(url + '/account/devices')
     await audit(v, 'devices')
@@ -168,7 +168,7 @@ for (const size of Object.keys(sizes)) {
     const key = await page.textContent('#private')
     const [file] = await Promise.all([page.waitForEvent('download'), page.click('text="Save as a file"')])
     assert.equal(readFileSync(await file.path(), 'utf8'), key + '\n')
-    await page.click('text="I have kept them"')
+    await page.click('text="I have kept it"')
     await audit(v, 'keys-own')
 
     await page.goto(url + '/account/close')
