@@ -227,7 +227,7 @@ func TestSilentNameserver(t *testing.T) {
 		"first of two": {Nameservers: []string{addr, known.addr}},
 		"backup":       {Nameservers: []string{addr}, BackupNameservers: []string{known.addr}},
 	} {
-		o.Client, o.Timeout = closed, 300*time.Millisecond
+		o.Client, o.Timeout = closed, 3*time.Second
 		if did, err := New(o).ResolveHandle(context.Background(), "alice.example.com"); err != nil || did != testDID {
 			t.Errorf("%s: %s, %v", name, did, err)
 		}

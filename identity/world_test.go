@@ -58,7 +58,7 @@ func newWorld(t *testing.T) *world {
 	client := outside(t, ClientOptions{}, web)
 	w.r = New(Options{
 		PLCURL: directory.URL, Client: rewritePort(client, port), Nameservers: []string{w.dns.addr}, BackupNameservers: []string{w.bak.addr},
-		Timeout: 5 * time.Second,
+		Timeout: time.Minute,
 		Local: func(_ context.Context, h syntax.Handle) (syntax.DID, bool) {
 			w.mu.Lock()
 			defer w.mu.Unlock()

@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
 
@@ -172,7 +171,7 @@ func TestMigrateStrangersComeBack(t *testing.T) {
 	reached, release := m.holdAt(migrate.StateBlobs)
 	m.mustBegin()
 	reached()
-	hasty := &http.Client{Timeout: 10 * time.Second}
+	hasty := &http.Client{Timeout: patience}
 	for _, did := range []string{m.old.did, "did:plc:aaaaaaaaaaaaaaaaaaaaaaaa"} {
 		resp, err := hasty.Get(m.to.url + web.MoveCallbackPath + "?" + url.Values{"state": {"x." + did}, "code": {"y"}}.Encode())
 		if err != nil {

@@ -35,7 +35,7 @@ func newFlawed(t *testing.T, flaws ...http.HandlerFunc) *flawed {
 	t.Cleanup(srv.Close)
 	var err error
 	f.Bucket, err = OpenBucket(BucketConfig{
-		Name: "blobs", Region: "us-east-1", Endpoint: srv.URL, PathStyle: true, AccessKey: "key", SecretKey: "very-secret", RequestTimeout: time.Second,
+		Name: "blobs", Region: "us-east-1", Endpoint: srv.URL, PathStyle: true, AccessKey: "key", SecretKey: "very-secret", RequestTimeout: time.Minute,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -110,7 +110,9 @@ func TestBucketFetch(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFlawed(t, tt.flaws...)
-			f.stall = 50 * time.Millisecond
+			if name == "stalls" {
+				f.stall = time.Second
+			}
 			var got []byte
 			err := f.Fetch(t.Context(), "blocks/x", func(r io.Reader) (err error) {
 				got, err = io.ReadAll(r)

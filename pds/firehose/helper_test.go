@@ -146,7 +146,7 @@ func serve(tb testing.TB, st Store, opt Options) (*Firehose, string) {
 	f := New(opt)
 	srv := httptest.NewServer(f)
 	tb.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		if err := f.Shutdown(ctx); err != nil {
 			tb.Error("shutdown:", err)
@@ -164,7 +164,7 @@ type consumer struct {
 
 func dial(tb testing.TB, url string) *consumer {
 	tb.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	conn, _, err := websocket.Dial(ctx, url, nil)
 	if err != nil {
@@ -206,7 +206,7 @@ type got struct {
 var errDeadline = errors.New("nothing came")
 
 func (c *consumer) read() (got, error) {
-	ctx, cancel := context.WithTimeoutCause(context.Background(), 30*time.Second, errDeadline)
+	ctx, cancel := context.WithTimeoutCause(context.Background(), time.Minute, errDeadline)
 	defer cancel()
 	typ, b, err := c.Read(ctx)
 	if err != nil {
@@ -286,7 +286,7 @@ func decode(b []byte) (got, error) {
 // wait polls until ok; it is for conditions that nothing signals.
 func wait(tb testing.TB, what string, ok func() bool) {
 	tb.Helper()
-	for end := time.Now().Add(30 * time.Second); !ok(); {
+	for end := time.Now().Add(time.Minute); !ok(); {
 		if time.Now().After(end) {
 			tb.Fatal("waited in vain for", what)
 		}

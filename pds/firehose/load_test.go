@@ -187,7 +187,7 @@ func TestShutdownLeaksNothing(t *testing.T) {
 		for i := range int64(30) {
 			st.commit(largeEvent(epoch+1000+i, 200<<10))
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		if err := f.Shutdown(ctx); err != nil {
 			t.Fatal(err)

@@ -223,6 +223,10 @@ func TestBadClientHosts(t *testing.T) {
 			a := w.app() // serves the document that redirects lead to
 			a.ClientID = clientHost + "/" + fmt.Sprintf("%x", name) + ".json"
 			w.docs[strings.TrimPrefix(a.ClientID, clientHost)] = h
+			w.client.Timeout = 0
+			if strings.HasPrefix(name, "slow") {
+				w.client.Timeout = 100 * time.Millisecond
+			}
 			pushFails(t, a)
 			before := w.fetched.Load()
 			pushFails(t, a)

@@ -44,6 +44,7 @@ type world struct {
 	accounts  *account.Service
 	now       atomic.Pointer[time.Time]
 	docs      map[string]http.HandlerFunc // of the clients' host, by path
+	client    *http.Client                // that fetches them
 	fetched   atomic.Int64
 	lexicons  map[string]string
 	askedSets atomic.Int64
@@ -97,8 +98,9 @@ func (w *world) newProofs() *dpop.Verifier { return dpop.New([]byte("secret of t
 // start builds the server on the mux.
 func (w *world) start(mux *http.ServeMux) {
 	proofs := w.newProofs()
+	w.client = w.clientHost()
 	w.svc = oauth.New(oauth.Options{
-		Store: w.st, Issuer: w.url, TokenSecret: []byte("secret of the tokens"), DPoP: proofs, Client: w.clientHost(), Now: w.clock,
+		Store: w.st, Issuer: w.url, TokenSecret: []byte("secret of the tokens"), DPoP: proofs, Client: w.client, Now: w.clock,
 		TrustedClients: []string{clientHost + "/trusted.json"},
 		Lexicon: func(_ context.Context, nsid string) ([]byte, error) {
 			w.askedSets.Add(1)
@@ -160,7 +162,6 @@ func (w *world) clientHost() *http.Client {
 	roots := x509.NewCertPool()
 	roots.AddCert(server.Certificate())
 	return &http.Client{
-		Timeout:       300 * time.Millisecond,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return errors.New("redirect") },
 		Transport: &http.Transport{
 			DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
