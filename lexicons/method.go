@@ -29,15 +29,6 @@ func (c *Catalog) Method(nsid string) (*Method, error) {
 	return &Method{NSID: nsid, Kind: d.main.Type, cat: c, doc: d}, nil
 }
 
-// Errors returns the error names that the schema lists for the method.
-func (m *Method) Errors() []string {
-	var names []string
-	for _, e := range m.doc.main.Errors {
-		names = append(names, e.Name)
-	}
-	return names
-}
-
 // InputEncoding returns the MIME type of the request body, "" when the method takes none.
 // "*/*" stands for any type.
 func (m *Method) InputEncoding() string {

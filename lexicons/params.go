@@ -30,16 +30,6 @@ func (p Params) Get(name string) string {
 	return ""
 }
 
-// List returns the values of an array parameter.
-func (p Params) List(name string) []string {
-	for i := range p {
-		if p[i].Name == name {
-			return p[i].List
-		}
-	}
-	return nil
-}
-
 // MaxQuery is the longest query string, in bytes.
 const MaxQuery = 64 << 10
 

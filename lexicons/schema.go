@@ -100,7 +100,6 @@ type rawMain struct {
 	Parameters *rawDef
 	Input      *rawBody
 	Output     *rawBody
-	Errors     []struct{ Name string }
 }
 
 type rawBody struct {

@@ -34,7 +34,7 @@ func (mv *move) query(more ...string) url.Values {
 
 // oldCommit is the commit that the old host has now.
 func (m *Manager) oldCommit(ctx context.Context, mv *move, h *host) (string, error) {
-	var head struct{ CID, Rev string }
+	var head struct{ CID string }
 	err := h.json(ctx, call{method: "com.atproto.sync.getLatestCommit", query: mv.query(), token: accessToken}, &head)
 	if err != nil {
 		return "", err

@@ -249,7 +249,7 @@ func TestInviteUses(t *testing.T) {
 	if err != nil || len(i.Uses) != 2 || i.Uses[0] != (InviteUse{"did:web:a", now}) || i.Open() {
 		t.Fatalf("%+v, %v", i, err)
 	}
-	if all, err := s.Invites(ctx, "", 10); err != nil || len(all) != 1 || len(all[0].Uses) != 2 {
+	if all, err := s.InvitesBy(ctx, InvitesRecent, "", 10); err != nil || len(all) != 1 || len(all[0].Uses) != 2 {
 		t.Fatalf("%+v, %v", all, err)
 	}
 }

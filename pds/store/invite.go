@@ -100,12 +100,6 @@ func (tx *Tx) InvitesOf(ctx context.Context, forAccount string) ([]Invite, error
 	return invitesOf(ctx, tx, forAccount)
 }
 
-// Invites lists codes in their own order, from the one after the given code, for administration.
-func (s *Store) Invites(ctx context.Context, after string, limit int) ([]Invite, error) {
-	rows, err := s.read.query(ctx, `SELECT `+inviteColumns+` FROM invite_code WHERE code > ? ORDER BY code LIMIT ?`, after, limit)
-	return withUses(ctx, s.read, rows, err)
-}
-
 // InviteOrder is an order of lists of invite codes.
 type InviteOrder int
 

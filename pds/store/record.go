@@ -22,12 +22,6 @@ type Record struct {
 	Body        []byte     // DAG-CBOR
 }
 
-// RKey is the part of the path after the slash.
-func (r *Record) RKey() syntax.RecordKey {
-	_, rkey, _ := strings.Cut(r.Path, "/")
-	return syntax.RecordKey(rkey)
-}
-
 // Collection is the part of the path before the slash.
 func (r *Record) Collection() syntax.NSID {
 	name, _, _ := strings.Cut(r.Path, "/")

@@ -48,7 +48,6 @@ type progressPage struct {
 	Unsigned string // for its owner to sign
 	Size     string // of the blobs
 	Took     string
-	Settling bool // the account here is not made yet
 	Gone     lostList
 	Named    string // the server that the DID will name, when it is not the one that the owner has chosen
 	Remarks  []remark
