@@ -178,7 +178,7 @@ for (const size of Object.keys(sizes)) {
     await audit(v, 'account-deactivated')
     await page.goto(url + '/account/close')
     await audit(v, 'close-deactivated')
-    await press(page, 'Send me a code for it')
+    await press(page, 'Send me a code to delete it')
     await page.waitForSelector('#password')
     await audit(v, 'delete')
     await page.fill('#code', await mailed(v, 'delete-account'))
