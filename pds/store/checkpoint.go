@@ -14,6 +14,9 @@ import (
 // checkpointJobs is the number of jobs between two checkpoints.
 const checkpointJobs = 256
 
+// logLookJobs is the number of jobs between two looks at the size of the log's file.
+const logLookJobs = 8
+
 const (
 	// resetWait is how long writes may stand still while the log is reset and other reads have to end. Those of this package are short, but a check is not.
 	resetWait = 250 * time.Millisecond
@@ -56,7 +59,10 @@ func (s *Store) startCheckpointer() (*checkpointer, error) {
 
 // committed counts the jobs of a batch. It never waits.
 func (c *checkpointer) committed(jobs int) {
-	if c.jobs += jobs; c.jobs < checkpointJobs && !c.logFull() {
+	before := c.jobs
+	c.jobs += jobs
+	look := c.jobs/logLookJobs > before/logLookJobs
+	if c.jobs < checkpointJobs && !(look && c.logFull()) {
 		return
 	}
 	c.jobs = 0
