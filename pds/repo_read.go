@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strconv"
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
@@ -79,14 +80,34 @@ type listRecordsParams struct {
 	Reverse    bool                `query:"reverse"`
 }
 
-// listRecordsOutput is the answer of listRecords, as JSON from the start: a page of a hundred records as values would cost more than to read them.
+// listRecordsOutput is the answer of listRecords. Its records are read only when it is written, and straight into the buffer that is sent: a page of a hundred
+// records as values, or in a buffer of its own, would cost more than to read them.
 type listRecordsOutput struct {
-	json []byte
+	acct *store.Account
+	read func(yield func(*store.RecordView) error) (more bool, err error)
+	room int // that the records take, about
 }
 
-// AppendJSON appends {"cursor","records"}; the cursor is left out on the last page.
+// AppendJSON appends {"records","cursor"}; the cursor is left out on the last page.
 func (o *listRecordsOutput) AppendJSON(dst []byte) ([]byte, error) {
-	return append(dst, o.json...), nil
+	dst = append(slices.Grow(dst, o.room), `{"records":[`...)
+	var last []byte
+	more, err := o.read(func(r *store.RecordView) (err error) {
+		if last != nil {
+			dst = append(dst, ',')
+		}
+		last = append(last[:0], r.RKey()...)
+		dst, err = appendRecord(dst, o.acct.DID, r)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	dst = append(dst, ']')
+	if more {
+		dst = strconv.AppendQuote(append(dst, `,"cursor":`...), string(last))
+	}
+	return append(dst, '}'), nil
 }
 
 // appendRecord appends a record as one of a list.
@@ -115,24 +136,10 @@ func (s *Server) listRecords(ctx context.Context, p *listRecordsParams) (*listRe
 			return nil, xrpc.InvalidRequest("cursor is not a record key: pass the cursor of the page before unchanged")
 		}
 	}
-	out := append(make([]byte, 0, (p.Limit+1)*listedRecordBytes), `{"records":[`...)
-	var last []byte
-	more, err := s.store.Records(ctx, acct.ID, p.Collection, syntax.RecordKey(p.Cursor), int(p.Limit), p.Reverse, func(r *store.RecordView) (err error) {
-		if last != nil {
-			out = append(out, ',')
-		}
-		last = append(last[:0], r.RKey()...)
-		out, err = appendRecord(out, acct.DID, r)
-		return err
-	})
-	if err != nil {
-		return nil, err
+	read := func(yield func(*store.RecordView) error) (more bool, err error) {
+		return s.store.Records(ctx, acct.ID, p.Collection, syntax.RecordKey(p.Cursor), int(p.Limit), p.Reverse, yield)
 	}
-	out = append(out, ']')
-	if more {
-		out = strconv.AppendQuote(append(out, `,"cursor":`...), string(last))
-	}
-	return &listRecordsOutput{json: append(out, '}')}, nil
+	return &listRecordsOutput{acct: acct, read: read, room: int(p.Limit+1) * listedRecordBytes}, nil
 }
 
 type repoParams struct {
