@@ -118,7 +118,7 @@ export async function speaks(v, what) {
 
 // axe fails for what axe-core finds wrong with the page that is open.
 async function axe({ page }, what, runOnly) {
-  await page.evaluate(axeSource)
+  if (!await page.evaluate(() => Boolean(globalThis.axe))) await page.evaluate(axeSource) // once for a page, whatever its colours
   const { violations } = await page.evaluate((runOnly) => globalThis.axe.run({ runOnly, resultTypes: ['violations'] }), runOnly)
   const list = violations.map((x) => `${x.id}: ${x.help}\n${x.nodes.map((n) => '  ' + n.html + '\n  ' + n.failureSummary).join('\n')}`)
   assert.equal(list.length, 0, `${what}:\n${list.join('\n')}`)
