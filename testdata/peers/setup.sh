@@ -12,15 +12,25 @@ versitygw_version=v1.8.0
 
 say() { printf 'peers: %s\n' "$*" >&2; }
 
+# thrice runs what needs the network, which may fail for a moment, up to three times.
+thrice() { "$@" || "$@" || "$@"; }
+
+# fail ends the set-up and says what is to be done.
+fail() {
+	say "$*"
+	exit 1
+}
+
 # need COMMAND PACKAGE: installs the Debian package when the command is not there.
 need() {
 	command -v "$1" >/dev/null && return
 	say "installing $2"
 	if [ -z "${apt_updated:-}" ]; then
-		apt-get update -qq
+		thrice apt-get update -qq || say 'not all of the Debian package lists could be fetched'
 		apt_updated=1
 	fi
-	DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$2" >/dev/null
+	DEBIAN_FRONTEND=noninteractive thrice apt-get install -qq -y --no-install-recommends "$2" >/dev/null ||
+		fail "$1 is missing, and the Debian package $2 cannot be installed: that takes root and the network. Install it, and begin again"
 }
 
 setup_npm() {
@@ -37,7 +47,7 @@ setup_npm() {
 	say 'installing npm packages'
 	rm -f node_modules/.peers
 	# No install scripts: the only one that matters, the compiling of SQLite, has to run under the Node of the packages.
-	npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	thrice npm ci --ignore-scripts --no-audit --no-fund --loglevel=error || fail 'cannot install the npm packages: is the npm registry within reach?'
 	local node
 	node=$(./node.sh --home)
 	say 'compiling better-sqlite3'
@@ -53,7 +63,8 @@ install_go() {
 	need gcc gcc
 	say "building $2"
 	mkdir -p .cache/bin
-	CGO_ENABLED=1 GOFLAGS='-trimpath' GOBIN="$PWD/.cache/bin" go install "$1/cmd/$2@$3"
+	CGO_ENABLED=1 GOFLAGS='-trimpath' GOBIN="$PWD/.cache/bin" thrice go install "$1/cmd/$2@$3" ||
+		fail "cannot build $2 $3: is the Go module proxy within reach?"
 	printf '%s\n' "$3" >"$stamp"
 }
 
