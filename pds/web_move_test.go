@@ -11,7 +11,7 @@ import (
 	"github.com/bluesky-social/indigo/atproto/syntax"
 )
 
-// waits opens a page until it says something.
+// waits opens a page until it says something. The page that is open counts: that a move has ended is said once, and that may have been in answer to the form.
 func (v *visitor) waits(path, text string) *visitor {
 	v.t.Helper()
 	defer func() {
@@ -19,9 +19,8 @@ func (v *visitor) waits(path, text string) *visitor {
 			v.t.Logf("%s says:\n%s", path, v.page.body)
 		}
 	}()
-	eventually(v.t, fmt.Sprintf("%q on %s", text, path), func() bool {
-		return strings.Contains(string(v.open(path).page.body), text)
-	})
+	says := func() bool { return strings.Contains(string(v.page.body), text) }
+	eventually(v.t, fmt.Sprintf("%q on %s", text, path), func() bool { return says() || v.open(path) != nil && says() })
 	return v
 }
 
