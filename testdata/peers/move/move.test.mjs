@@ -25,7 +25,7 @@ const didOf = async (agent) => (await agent.com.atproto.server.describeServer())
 
 /** codeFor waits for the mail to an address and gives the code in it. */
 const codeFor = async (address) => {
-  for (let i = 0; i < 150; i++) {
+  for (let i = 0; i < 600; i++) {
     const res = await fetch(`${mailURL}/${address}`)
     if (res.ok) {
       const text = (await res.text()).replace(/=\r?\n/g, '')
@@ -176,7 +176,7 @@ const watchRelay = (t) => {
 
 /** checkRelay waits until the relay has passed on a commit, and sees that it is where the account stands for it. */
 const checkRelay = async (commits, did, commit) => {
-  for (let i = 0; i < 300 && !commits.has(commit.cid); i++) await sleep(100)
+  for (let i = 0; i < 600 && !commits.has(commit.cid); i++) await sleep(100)
   assert.ok(commits.has(commit.cid), 'the relay does not pass on what is posted after the move')
   const ask = async (method) => (await fetch(`${relay}/xrpc/com.atproto.sync.${method}?did=${did}`)).json()
   const status = await ask('getRepoStatus')

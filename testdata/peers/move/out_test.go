@@ -27,7 +27,7 @@ func TestOut(t *testing.T) {
 	until := func(key, value string) map[string]any {
 		t.Helper()
 		var st map[string]any
-		for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 			if st = ask("show", nil); st[key] == value {
 				return st
 			}
@@ -46,7 +46,7 @@ func TestOut(t *testing.T) {
 		"repo": m.did, "collection": "app.bsky.feed.post",
 		"record": map[string]any{"$type": "app.bsky.feed.post", "text": "while the code was on its way", "createdAt": "2026-11-23T12:00:00.000Z"},
 	})
-	ask("code", map[string]any{"code": m.mail.Code(m.name+"@example.com", 20*time.Second)})
+	ask("code", map[string]any{"code": m.mail.Code(m.name+"@example.com", time.Minute)})
 	st = until("state", "done")
 	if report, _ := st["report"].(map[string]any); report["notes"] != nil || report["records"] != float64(moverRecords+1) {
 		t.Errorf("report: %v", report)

@@ -10,7 +10,7 @@ after(() => browser?.close())
 
 // mailed waits for the newest code in somebody's mailbox.
 async function mailed(name) {
-  for (let i = 0; i < 100; i++) {
+  for (let i = 0; i < 600; i++) {
     const response = await fetch(`${process.env.PEERS_MAILBOX}/${name}@example.com`)
     const code = response.ok && (await response.text()).match(/[A-Z2-7]{5}-[A-Z2-7]{5}/)?.[0]
     if (code) return code

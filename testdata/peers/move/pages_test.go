@@ -25,7 +25,7 @@ func TestMoveByPages(t *testing.T) {
 	must(t, err)
 	peers, err := server.PeersDir()
 	must(t, err)
-	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, filepath.Join(peers, "node.sh"), "--test", "--test-reporter=spec", "move/pages.test.mjs")
 	cmd.Dir = peers
