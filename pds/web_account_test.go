@@ -25,7 +25,7 @@ func (v *visitor) saysNot(texts ...string) *visitor {
 func TestOverviewTellsWhatNeedsAttention(t *testing.T) {
 	n, inbox := startMailNetwork(t, nil)
 	alice := n.signUp(t, "alice")
-	v := n.visitor(t).signIn("alice.test", "alice-password").shows(200, "/account", alice.did, "not confirmed", "password alone", "recovery key", "0 records")
+	v := n.visitor(t).signIn("alice.test", "alice-password").shows(200, "/account", alice.did, "not confirmed", "password alone", "recovery key", "Records: 0")
 	v.saysNot("deactivated", "was changed")
 
 	v.open("/account/email").send("/account/email", "do", "send").shows(200, "/account/email", "on its way to alice@example.com")

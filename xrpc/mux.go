@@ -64,6 +64,7 @@ type Mux struct {
 	limiter *limiter
 	proxies proxies
 	echo    *echo.Echo
+	missing http.Handler // see Missing; nil for none
 }
 
 // New returns a Mux without methods.
@@ -102,11 +103,19 @@ func (m *Mux) route(ec echo.Context) error {
 
 // routeError answers what echo itself refuses (no such page, no such verb), and what pages return.
 func (m *Mux) routeError(err error, ec echo.Context) {
+	c := callOf(ec.Request().Context())
 	var he *echo.HTTPError
 	if errors.As(err, &he) {
 		switch he.Code {
 		case http.StatusNotFound:
+			shown, limited := m.showMissing(c)
+			if shown {
+				return
+			}
 			err = &Error{Status: he.Code, Name: NameNotFound, Message: "There is nothing at this address"}
+			if limited != nil {
+				err = limited
+			}
 		case http.StatusMethodNotAllowed:
 			e := NewError(he.Code, NameInvalidRequest, "Incorrect HTTP method (%.20s)", ec.Request().Method)
 			e.Header = http.Header{"Allow": ec.Response().Header().Values("Allow")}
@@ -115,7 +124,7 @@ func (m *Mux) routeError(err error, ec echo.Context) {
 			err = &Error{Status: he.Code, Name: NameInvalidRequest, Message: http.StatusText(he.Code), Err: err}
 		}
 	}
-	m.fail(callOf(ec.Request().Context()), err)
+	m.fail(c, err)
 }
 
 // Handler returns the whole as an http.Handler.
@@ -232,18 +241,19 @@ func (m *Mux) PageFunc(verb, path string, h http.HandlerFunc, opts ...PageOption
 }
 
 // Missing serves browsers that ask for an address where there is nothing, after the global rate limit. Programs are told with the error as JSON.
-func (m *Mux) Missing(h http.Handler) {
-	m.echo.RouteNotFound("/*", func(ec echo.Context) error {
-		c := callOf(ec.Request().Context())
-		if !(c.r.Method == http.MethodGet || c.r.Method == http.MethodHead) || !strings.Contains(c.r.Header.Get("Accept"), "text/html") {
-			return echo.ErrNotFound
-		}
-		if err := m.limiter.global(c); err != nil {
-			return err
-		}
-		h.ServeHTTP(&c.w, c.r)
-		return nil
-	})
+func (m *Mux) Missing(h http.Handler) { m.missing = h }
+
+// showMissing is Missing for one request; false when it is not a browser's.
+func (m *Mux) showMissing(c *call) (shown bool, err error) {
+	reads := c.r.Method == http.MethodGet || c.r.Method == http.MethodHead
+	if m.missing == nil || !reads || !strings.Contains(c.r.Header.Get("Accept"), "text/html") {
+		return false, nil
+	}
+	if err := m.limiter.global(c); err != nil {
+		return false, err
+	}
+	m.missing.ServeHTTP(&c.w, c.r)
+	return true, nil
 }
 
 // Take counts a request of a page against rules, under the names that they must have. The error, if one is used up, is a 429.
