@@ -61,8 +61,12 @@ type usedProofs struct {
 	periods map[int64]map[[16]byte]struct{} // guarded by mu
 }
 
-// first tells whether a proof was not used before, and notes it.
+// first tells whether a proof was not used before, and notes it. One whose nonce has grown too old since it was looked at is as good as used: what was used
+// in its period may be forgotten already.
 func (u *usedProofs) first(now, period int64, thumbprint, id string) bool {
+	if period < now-nonceAge {
+		return false
+	}
 	sum := sha256.Sum256([]byte(thumbprint + " " + id))
 	key := [16]byte(sum[:])
 	u.mu.Lock()
