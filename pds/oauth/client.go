@@ -99,7 +99,7 @@ func parseClientID(id string) (*url.URL, error) {
 		return nil, fmt.Errorf("client_id must name a public host")
 	case u.Path == "" || u.Path == "/" || strings.HasSuffix(u.Path, "/"):
 		return nil, fmt.Errorf("client_id must have the path of a document")
-	case strings.HasPrefix(strings.ToLower(u.Path), "/xrpc/"): // what people upload to their server stands there, in its name
+	case strings.HasPrefix(strings.ToLower(strings.TrimLeft(u.Path, "/")), "xrpc/"): // some proxies make one slash of two; what people upload to their server stands there, in its name
 		return nil, fmt.Errorf("client_id must not be a method of a personal data server")
 	case slices.ContainsFunc(strings.Split(u.Path, "/"), func(s string) bool { return s == "." || s == ".." }):
 		return nil, fmt.Errorf("client_id must not have dots as parts of its path")
