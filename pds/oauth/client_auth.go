@@ -30,6 +30,9 @@ type clientKey struct {
 	Thumbprint string `json:"jkt,omitempty"`
 }
 
+// errUnknownKey is the refusal of an assertion whose key the client does not have, as far as is known.
+var errUnknownKey = refuse(InvalidClient, "client_assertion names no key of the client (kid)")
+
 // authenticate checks the client's own proof, if it is one that has to bring it. dpop is the thumbprint of the key in its DPoP proof, "" for none: it must be
 // another. The error is an *Error with InvalidClient.
 func (s *Service) authenticate(c *client, form url.Values, dpop string) (clientKey, error) {
@@ -53,7 +56,7 @@ func (s *Service) authenticate(c *client, form url.Values, dpop string) (clientK
 	head := parsed.Headers[0]
 	jwk, key, ok := c.key(head.KeyID, head.Algorithm)
 	if !ok {
-		return clientKey{}, refuse(InvalidClient, "client_assertion names no key of the client (kid)")
+		return clientKey{}, errUnknownKey
 	}
 	var claims jwt.Claims
 	if err := parsed.Claims(jwk, &claims); err != nil {

@@ -19,6 +19,7 @@ const (
 	clientFresh    = 10 * time.Minute // how long metadata are used without asking again
 	clientStale    = 24 * time.Hour   // how long when the client's host does not answer
 	clientFailed   = 20 * time.Second // how long a failure is believed
+	clientKeys     = 30 * time.Second // how long a key that is not in the metadata is not looked for again
 	clientTimeout  = 8 * time.Second
 	maxClients     = 2000
 	maxClientBytes = 32 << 20 // of all documents in memory
@@ -46,6 +47,7 @@ type knownClient struct {
 	client *client
 	err    error
 	at     time.Time
+	asked  time.Time // for a key that is not among the client's; last
 	bytes  int
 }
 
@@ -73,6 +75,29 @@ func (c *clients) get(ctx context.Context, id string) (*client, error) {
 		return k.client, k.err
 	}
 	return c.fetch(ctx, id, u.Host)
+}
+
+// newer returns the client as its host describes it now, for keys that are not known: they may be new. Strangers can name such keys, so it asks now and then only.
+func (c *clients) newer(ctx context.Context, cl *client) (*client, error) {
+	if cl.url == nil || !c.mayAsk(cl.id) {
+		return cl, nil
+	}
+	return c.fetch(ctx, cl.id, cl.url.Host)
+}
+
+// mayAsk tells whether the client's host was not asked for a while, and notes that it is now.
+func (c *clients) mayAsk(id string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	k, now := c.known[id], c.now()
+	if now.Sub(k.at) < clientKeys || now.Sub(k.asked) < clientKeys {
+		return false
+	}
+	if k.client != nil {
+		k.asked = now
+		c.known[id] = k
+	}
+	return true
 }
 
 func (c *clients) lookUp(id string) (knownClient, bool) {
@@ -162,7 +187,7 @@ func (c *clients) keep(id string, cl *client, size int, err error) (*client, err
 		}
 		c.drop(other, k)
 	}
-	c.known[id] = knownClient{cl, err, now, size}
+	c.known[id] = knownClient{client: cl, err: err, at: now, bytes: size}
 	c.bytes += size
 	return cl, err
 }

@@ -132,12 +132,13 @@ func TestFormPostNeedsAWebSite(t *testing.T) {
 // TestUploadsAreNoClients: on any server of the protocol anybody may upload a document that its host does not answer for.
 func TestUploadsAreNoClients(t *testing.T) {
 	w := newWorld(t)
-	for _, id := range []string{"/xrpc/com.atproto.sync.getBlob?did=did:web:a&cid=b", "/%78rpc/com.atproto.sync.getBlob?cid=b", "/XRPC/x"} {
+	for _, id := range []string{"/xrpc/com.atproto.sync.getBlob?did=did:web:a&cid=b", "/%78rpc/com.atproto.sync.getBlob?cid=b", "/XRPC/x", "//xrpc/com.atproto.sync.getBlob?cid=b"} {
 		a := w.app()
 		a.ClientID = clientHost + id
 		doc := with(publicDoc(), fields{"client_id": a.ClientID})
 		w.serve("/xrpc/com.atproto.sync.getBlob", doc)
 		w.serve("/XRPC/x", doc)
+		w.serve("//xrpc/com.atproto.sync.getBlob", doc)
 		pushFails(t, a)
 	}
 	if w.fetched.Load() != 0 {
@@ -362,6 +363,34 @@ func TestClientKeysByAddress(t *testing.T) {
 	w.serve("/oauth-client-metadata.json", with(confidentialDoc(a.Auth), fields{"jwks": nil, "jwks_uri": clientHost + "/jwks.json"}))
 	w.signIn(a)
 	a.Renew(change{}).OK()
+}
+
+// TestClientGetsNewKeys: a client may use a new key at once; who makes up keys has its host asked now and then only.
+func TestClientGetsNewKeys(t *testing.T) {
+	w := newWorld(t)
+	a := w.confidential()
+	old, next, strange := a.Auth, oauthtest.NewKey("key-2"), oauthtest.NewKey("key-3")
+	a.Push(change{}).OK()
+	w.serve("/oauth-client-metadata.json", confidentialDoc(old, next))
+	w.pass(time.Minute)
+	a.Auth = next
+	a.Push(change{}).OK()
+	w.pass(time.Minute)
+	asked := w.fetched.Load()
+	for range 5 {
+		a.Auth = strange
+		a.Push(change{}).Fails(401, "invalid_client")
+	}
+	w.docs["/oauth-client-metadata.json"] = func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(503) }
+	w.pass(time.Minute)
+	for range 5 {
+		a.Push(change{}).Fails(401, "invalid_client")
+	}
+	if n := w.fetched.Load() - asked; n != 2 {
+		t.Errorf("the client's host was asked %d times", n)
+	}
+	a.Auth = next
+	a.Push(change{}).OK()
 }
 
 // TestClientHostIsAway: sessions go on while the client's host does not answer.

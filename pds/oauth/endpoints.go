@@ -223,5 +223,11 @@ func (s *Service) identifyClient(c call, jkt string) (caller, error) {
 		return caller{}, err
 	}
 	key, err := s.authenticate(cl, c.form, jkt)
+	if err == error(errUnknownKey) { // this very one; it may be a new key of the client's
+		if cl, err = s.clients.newer(c.r.Context(), cl); err != nil {
+			return caller{}, err
+		}
+		key, err = s.authenticate(cl, c.form, jkt)
+	}
 	return caller{cl, key, jkt}, err
 }
