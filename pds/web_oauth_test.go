@@ -144,7 +144,6 @@ func TestAppPrompts(t *testing.T) {
 	alice := n.signUp(t, "alice")
 	n.signUp(t, "bob")
 	app := oauthtest.New(t, n.srv.cfg.PublicURL(), "atproto")
-	silent := oauthtest.JSON{"prompt": "none"}
 
 	v := n.visitor(t)
 	v.sentBy(app, oauthtest.JSON{"prompt": "create"}).shows(200, "/account/sign-up", "Continue to")
@@ -160,14 +159,18 @@ func TestAppPrompts(t *testing.T) {
 	a.shows(200, "/oauth/authorize", "Choose an account", "alice.test", "bob.test")
 	a.open(a.address()+"&account="+url.QueryEscape(alice.did)).shows(200, "/oauth/authorize", "Allow access", "alice.test")
 
-	// prompt=none is for apps that the operator trusts or that prove who they are; this one is told what would be missing.
-	w := n.visitor(t)
-	for _, step := range []struct{ name, want string }{{"", "login_required"}, {"alice", "consent_required"}, {"bob", "account_selection_required"}} {
-		if step.name != "" {
-			w.signIn(step.name+".test", step.name+"-password")
+	// prompt=none is for apps that the operator trusts or that prove who they are. Any site can make a browser follow the request of another: it must not learn who is signed in.
+	w, told := n.visitor(t), ""
+	for _, name := range []string{"", "alice", "bob"} {
+		if name != "" {
+			w.signIn(name+".test", name+"-password")
 		}
-		if got := w.sentBy(app, silent).sentBack(); got.Get("error") != step.want {
-			t.Errorf("signed in %q: %v", step.name, got)
+		for _, hint := range []string{"", alice.did} {
+			if got := w.sentBy(app, oauthtest.JSON{"prompt": "none", "login_hint": hint}).sentBack(); got.Get("error") != "consent_required" || got.Get("error_description") != told && told != "" {
+				t.Errorf("signed in %q, hint %q: %v", name, hint, got)
+			} else {
+				told = got.Get("error_description")
+			}
 		}
 	}
 }
@@ -211,6 +214,10 @@ func TestAppWithDeactivatedAccount(t *testing.T) {
 	app := oauthtest.New(t, n.srv.cfg.PublicURL(), "atproto")
 	v := n.visitor(t).signIn("alice.test", "alice-password").sentBy(app, nil)
 	v.shows(200, "/oauth/authorize", "is deactivated")
+	v.send("/oauth/authorize/reactivate", "client_id", app.ClientID, "request_uri", v.uri, "account", "did:plc:somebodyelseaaaaaaaaaaaa").shows(200, "/oauth/authorize", "is deactivated")
+	if acct := n.accountOf(t, alice.did); acct.Active() {
+		t.Error("it came back instead of another")
+	}
 	v.send("/oauth/authorize/reactivate", "client_id", app.ClientID, "request_uri", v.uri, "account", alice.did).shows(200, "/oauth/authorize", "Allow access")
 	if acct := n.accountOf(t, alice.did); !acct.Active() {
 		t.Error("it is deactivated still")

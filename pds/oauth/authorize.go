@@ -109,15 +109,24 @@ func (s *Service) MaySkipConsent(ctx context.Context, r *Request, acct store.Acc
 	for _, p := range r.Permissions {
 		scopes = append(scopes, p.Scope)
 	}
-	trusted := r.Client.Trusted && strings.HasPrefix(r.RedirectURI, "https:") // any program here can be at the other end of others (RFC 8252, 8.6)
-	if r.Prompt == PromptConsent || !trusted && !r.Client.Confidential {
+	if r.Prompt == PromptConsent || !r.MayBeSilent() {
 		return scopes, false, nil
 	}
-	if trusted {
+	if r.trusted() {
 		return scopes, true, nil
 	}
 	before, err := s.Consented(ctx, acct, r.ClientID)
 	return scopes, err == nil && len(scope.Subset(scopes, before)) == len(scopes), err
+}
+
+// MayKnow tells whether the app may learn without a question that the account is signed in here: the operator trusts it, or it proves who it is and the account
+// has let it in before.
+func (s *Service) MayKnow(ctx context.Context, r *Request, acct store.AccountID) (bool, error) {
+	if r.trusted() || !r.MayBeSilent() {
+		return r.trusted(), nil
+	}
+	before, err := s.Consented(ctx, acct, r.ClientID)
+	return len(before) > 0, err
 }
 
 // Grant lets the app in with the scopes that were not unticked, out of those of r.Permissions, and remembers the decision. The request is used up. Scopes

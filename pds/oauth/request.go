@@ -1,6 +1,7 @@
 package oauth
 
 import (
+	"strings"
 	"time"
 
 	"perch/pds/oauth/scope"
@@ -45,6 +46,14 @@ type Request struct {
 	device string
 	params params
 }
+
+// trusted tells whether the operator trusts the app, and the answer goes to it: any program can be at the other end of other ways back (RFC 8252, 8.6).
+func (r *Request) trusted() bool {
+	return r.Client.Trusted && strings.HasPrefix(r.RedirectURI, "https:")
+}
+
+// MayBeSilent tells whether the app is one that may ever be let in without a question.
+func (r *Request) MayBeSilent() bool { return r.trusted() || r.Client.Confidential }
 
 // Client is an app. Of one that is not Trusted only the ID says for sure who it is: its host answers for it. Name and pictures are its own word, and
 // a page must not show them as if they were checked.

@@ -356,6 +356,12 @@ func TestConsentIsRemembered(t *testing.T) {
 	if _, ok, _ := w.svc.MaySkipConsent(ctx, w.open(a, a.Push(change{})), w.acct.ID); !ok {
 		t.Error("asked again for what was granted")
 	}
+	if known, err := w.svc.MayKnow(ctx, r, w.acct.ID); !known || err != nil {
+		t.Errorf("the app may not know of an account that has let it in: %v", err)
+	}
+	if known, err := w.svc.MayKnow(ctx, r, w.person("bob", "did:plc:bbbbbbbbbbbbbbbbbbbbbbbb").ID); known || err != nil {
+		t.Errorf("the app may know of an account that has not let it in: %v", err)
+	}
 	if _, ok, _ := w.svc.MaySkipConsent(ctx, w.open(a, a.Push(change{Form: fields{"prompt": "consent"}})), w.acct.ID); ok {
 		t.Error("prompt=consent is not honoured")
 	}

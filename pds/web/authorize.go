@@ -66,9 +66,21 @@ func (f *flow) candidates(r *request, wanted string) (chosen *account.SignedIn, 
 	return nil, open
 }
 
-// authorizeSilently lets the app in without a question, or tells it which question there would be.
+// authorizeSilently lets the app in without a question, or tells it which question there would be. Any site can send a browser here unseen: it must not learn
+// who is signed in, so only accounts that have let the app in before count.
 func (r *request) authorizeSilently(f *flow, chosen *account.SignedIn, open []account.SignedIn) error {
+	if !f.Request.MayBeSilent() {
+		return r.deny(f, oauth.ConsentRequired, "Apps that cannot prove who they are need a person's consent each time")
+	}
+	if chosen != nil {
+		open = []account.SignedIn{*chosen}
+	}
+	known, err := r.knownTo(f, open)
 	switch {
+	case err != nil:
+		return r.failFlow(err)
+	case !known:
+		return r.deny(f, oauth.LoginRequired, "The person must sign in")
 	case chosen == nil && len(open) > 1:
 		return r.deny(f, oauth.SelectAccount, "Several accounts are signed in")
 	case chosen == nil || !chosen.Account.DeactivatedAt.IsZero():
@@ -82,6 +94,16 @@ func (r *request) authorizeSilently(f *flow, chosen *account.SignedIn, open []ac
 		return r.deny(f, oauth.ConsentRequired, "The person must agree")
 	}
 	return r.grant(f, chosen, scopes)
+}
+
+// knownTo tells whether one of the accounts is one that the app may know of.
+func (r *request) knownTo(f *flow, accounts []account.SignedIn) (bool, error) {
+	for _, a := range accounts {
+		if known, err := r.site.opts.OAuth.MayKnow(r.Context(), f.Request, a.Account.ID); known || err != nil {
+			return known, err
+		}
+	}
+	return false, nil
 }
 
 // decide takes the answer to the question.
@@ -110,7 +132,7 @@ func (s *Site) reactivate(r *request) error {
 		return r.failFlow(err)
 	}
 	chosen, _ := f.candidates(r, r.PostForm.Get("account"))
-	if chosen == nil {
+	if chosen == nil || string(chosen.Account.DID) != r.PostForm.Get("account") { // another one than was shown must not come back
 		return r.redirect(f.address())
 	}
 	if err := s.opts.Host.Activate(r.Context(), chosen.Account); err != nil {
