@@ -122,7 +122,7 @@ func (s *Site) decide(r *request) error {
 	if f.Request.Prompt == oauth.PromptLogin && chosen.ConfirmedAt.Before(f.Request.PushedAt) {
 		return r.redirect(f.address())
 	}
-	return r.grant(f, chosen, r.PostForm["scope"])
+	return r.grant(f, chosen, strings.Fields(strings.Join(r.PostForm["scope"], " ")))
 }
 
 // reactivate brings a deactivated account back, in the middle of the way.

@@ -29,7 +29,7 @@ type consentGroup struct {
 
 // consentItem is one permission that can be unticked.
 type consentItem struct {
-	Scope    string
+	Scope    string // or several, separated by spaces
 	Title    string
 	Detail   string
 	Lines    []string // what it is made of
@@ -56,7 +56,7 @@ func (r *request) groups(permissions []oauth.Permission) (groups []consentGroup)
 	byKind := map[string][]consentItem{}
 	for _, p := range permissions {
 		kind, item := r.describe(p)
-		byKind[kind] = append(byKind[kind], item)
+		byKind[kind] = addConsent(byKind[kind], kind, item)
 	}
 	for _, k := range consentKinds {
 		if items := byKind[k.kind]; len(items) > 0 {
@@ -64,6 +64,21 @@ func (r *request) groups(permissions []oauth.Permission) (groups []consentGroup)
 		}
 	}
 	return groups
+}
+
+// addConsent appends an item, unless one about the account says the same already: transition:email and account:email are one question, and its answer is both's.
+func addConsent(items []consentItem, kind string, item consentItem) []consentItem {
+	i := slices.IndexFunc(items, func(had consentItem) bool {
+		return kind == "account" && had.Title == item.Title && had.Required == item.Required
+	})
+	if i < 0 {
+		return append(items, item)
+	}
+	items[i].Scope += " " + item.Scope
+	if items[i].Detail == "" {
+		items[i].Detail = item.Detail
+	}
+	return items
 }
 
 // describe says in plain words what a permission lets an app do.

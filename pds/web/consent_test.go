@@ -109,3 +109,12 @@ func TestOnlyTrustedAppsHaveNames(t *testing.T) {
 		}
 	}
 }
+
+// Two scopes that say the same are one question, whose answer is both's.
+func TestConsentAsksOnceForTheAddress(t *testing.T) {
+	r := &request{words: languages()["en"]}
+	groups := r.groups([]oauth.Permission{asked(t, "transition:email"), asked(t, "account:email"), asked(t, "account:email?action=manage")})
+	if len(groups) != 1 || len(groups[0].Items) != 2 || groups[0].Items[0].Scope != "transition:email account:email" {
+		t.Errorf("%+v", groups)
+	}
+}
