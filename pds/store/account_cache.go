@@ -7,8 +7,22 @@ import (
 	"github.com/bluesky-social/indigo/atproto/syntax"
 )
 
-// maxCachedRows bounds each cache: some 12 MB for accounts, 4 MB for sessions, 20 MB for those of apps, 1 MB for the rest.
-const maxCachedRows = 20_000
+const (
+	// maxCachedRows bounds each cache: some 12 MB for accounts, 4 MB for sessions, 20 MB for those of apps, 1 MB for the rest.
+	maxCachedRows = 20_000
+	// maxCachedBytes bounds what is cached of rows that are sized: an app's session has up to 128 KB of scopes.
+	maxCachedBytes = 32 << 20
+)
+
+// sized is a row whose length strangers choose.
+type sized interface{ size() int }
+
+func sizeOf(row any) int {
+	if s, ok := row.(sized); ok {
+		return s.size()
+	}
+	return 0
+}
 
 // peopleCaches are the hot reads about people. The zero value is ready for use.
 type peopleCaches struct {
@@ -38,6 +52,7 @@ func (tx *Tx) accountChanged(a *Account) {
 type guarded[K comparable, V any] struct {
 	mu         sync.RWMutex
 	rows       map[K]V // guarded by mu
+	bytes      int     // guarded by mu; of rows that are sized
 	generation uint64  // guarded by mu
 }
 
@@ -70,7 +85,19 @@ func (g *guarded[K, V]) keep(key K, v V, generation uint64) {
 	if len(g.rows) >= maxCachedRows {
 		g.evict(maxCachedRows / 8)
 	}
+	g.drop(key)
+	for g.bytes+sizeOf(v) > maxCachedBytes && len(g.rows) > 0 {
+		g.evict(len(g.rows)/8 + 1)
+	}
 	g.rows[key] = v
+	g.bytes += sizeOf(v)
+}
+
+func (g *guarded[K, V]) drop(key K) {
+	if v, ok := g.rows[key]; ok {
+		g.bytes -= sizeOf(v)
+		delete(g.rows, key)
+	}
 }
 
 // evict drops n rows, whichever come first in the map's random order: those in use come back with one read.
@@ -79,7 +106,7 @@ func (g *guarded[K, V]) evict(n int) {
 		if n--; n < 0 {
 			return
 		}
-		delete(g.rows, key)
+		g.drop(key)
 	}
 }
 
@@ -89,7 +116,7 @@ func (g *guarded[K, V]) forget(keys ...K) {
 	defer g.mu.Unlock()
 	g.generation++
 	for _, key := range keys {
-		delete(g.rows, key)
+		g.drop(key)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -135,5 +136,29 @@ func TestGuardedKeepsNothingStale(t *testing.T) {
 	}
 	if len(g.rows) > maxCachedRows {
 		t.Fatalf("%d rows cached", len(g.rows))
+	}
+}
+
+// Sessions of apps with many scopes fill the cache by their length, not by their number.
+func TestCachedSessionsAreBoundedInBytes(t *testing.T) {
+	var g guarded[string, *OAuthSession]
+	long := strings.Repeat("x", 128<<10)
+	for i := range 2 * maxCachedBytes / len(long) {
+		for range 2 {
+			_, _ = g.get(fmt.Sprint(i), func() (*OAuthSession, error) { return &OAuthSession{Scope: long}, nil })
+		}
+	}
+	total := 0
+	for _, s := range g.rows {
+		total += s.size()
+	}
+	if total > maxCachedBytes || total < maxCachedBytes/2 || total != g.bytes {
+		t.Errorf("%d bytes cached, %d counted", total, g.bytes)
+	}
+	for key := range g.rows {
+		g.forget(key)
+	}
+	if g.bytes != 0 {
+		t.Errorf("%d bytes left of nothing", g.bytes)
 	}
 }

@@ -25,6 +25,11 @@ type OAuthSession struct {
 	ExpiresAt       time.Time
 }
 
+// size is that of what the app has chosen.
+func (s *OAuthSession) size() int {
+	return len(s.ClientID) + len(s.Data) + len(s.Granted) + len(s.Scope)
+}
+
 // MaxOAuthSessions is how many apps may act for an account at a time; of more, the ones that end first go.
 const MaxOAuthSessions = 500
 
