@@ -29,20 +29,20 @@ func (s *Service) CreateAppPassword(ctx context.Context, acct *store.Account, na
 	if name == "" || utf8.RuneCountInString(name) > maxAppPasswordName {
 		return NewAppPassword{}, refuse(ErrInvalidName, "The name of an app password must have 1 to %d characters", maxAppPasswordName)
 	}
-	all, err := s.store.AppPasswords(ctx, acct.ID)
-	if err != nil {
-		return NewAppPassword{}, err
-	}
-	if len(all) >= maxAppPasswords {
-		return NewAppPassword{}, refuse(ErrInvalidName, "Too many app passwords: revoke one of the %d first", len(all))
-	}
 	p := NewAppPassword{Secret: newAppPasswordSecret()}
 	p.AppPassword = store.AppPassword{
 		Account: acct.ID, Name: name, Privileged: privileged, CreatedAt: s.now(), Hash: hashAppPassword(acct.DID, p.Secret),
 	}
-	err = s.store.Update(ctx, func(tx *store.Tx) error {
+	err := s.store.Update(ctx, func(tx *store.Tx) error {
 		if err := stillSignedIn(ctx, tx, acct); err != nil {
 			return err
+		}
+		all, err := tx.AppPasswords(ctx, acct.ID)
+		if err != nil {
+			return err
+		}
+		if len(all) >= maxAppPasswords {
+			return refuse(ErrInvalidName, "Too many app passwords: revoke one of the %d first", len(all))
 		}
 		return tx.CreateAppPassword(ctx, p.AppPassword)
 	})

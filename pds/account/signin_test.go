@@ -2,6 +2,7 @@ package account
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -158,5 +159,22 @@ func TestDeactivatedMaySignIn(t *testing.T) {
 	}
 	if _, err := w.StartSession(ctx, login, false); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// Many who ask at once get no more app passwords than one after the other.
+func TestAppPasswordsAreBoundedAtOnce(t *testing.T) {
+	w := newWorld(t)
+	a := w.person().Account
+	for i := range maxAppPasswords - 5 {
+		w.app(a, fmt.Sprint("app ", i), false)
+	}
+	errs := concurrently(40, func(i int) error {
+		_, err := w.CreateAppPassword(context.Background(), a, fmt.Sprint("late ", i), false)
+		return err
+	})
+	all, err := w.AppPasswords(context.Background(), a.ID)
+	if err != nil || len(all) != maxAppPasswords || successes(errs) != 5 || count(errs, ErrInvalidName) != 35 {
+		t.Errorf("%d app passwords, %d made, %v", len(all), successes(errs), err)
 	}
 }

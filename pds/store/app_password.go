@@ -53,7 +53,16 @@ func (tx *Tx) AppPassword(ctx context.Context, acct AccountID, name string) (App
 
 // AppPasswords lists an account's app passwords in the order of their making.
 func (s *Store) AppPasswords(ctx context.Context, acct AccountID) ([]AppPassword, error) {
-	rows, err := s.read.query(ctx, `SELECT `+appPasswordColumns+` FROM app_password WHERE account = ? ORDER BY created_at, name`, acct)
+	return appPasswords(ctx, s.read, acct)
+}
+
+// AppPasswords is Store.AppPasswords as the transaction sees it.
+func (tx *Tx) AppPasswords(ctx context.Context, acct AccountID) ([]AppPassword, error) {
+	return appPasswords(ctx, tx, acct)
+}
+
+func appPasswords(ctx context.Context, q querier, acct AccountID) ([]AppPassword, error) {
+	rows, err := q.query(ctx, `SELECT `+appPasswordColumns+` FROM app_password WHERE account = ? ORDER BY created_at, name`, acct)
 	return collect(rows, err, func(r *sql.Rows, p *AppPassword) (err error) {
 		*p, err = scanAppPassword(r.Scan)
 		return err
