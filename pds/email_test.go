@@ -124,6 +124,7 @@ func TestPasswordReset(t *testing.T) {
 	signIn(anyone, alice.handle, app).fails(401, "AuthenticationRequired")
 	signIn(anyone, alice.handle, "alice-password").fails(401, "AuthenticationRequired")
 	signIn(anyone, alice.handle, "new-password").ok()
+	alice.notified(inbox, passwordNotice)
 	inbox.Empty()
 }
 
@@ -148,6 +149,7 @@ func TestResetOfAccountsThatAreNotActive(t *testing.T) {
 	for _, c := range []*client{alice, bob} { // both may want to leave
 		anyone.post(requestReset, map[string]any{"email": strings.TrimSuffix(c.handle, ".test") + "@example.com"}).ok()
 		anyone.post(resetNSID, map[string]any{"token": c.mailed(inbox, "Password Reset Requested"), "password": "new-password"}).ok()
+		c.notified(inbox, passwordNotice)
 	}
 	signIn(anyone, alice.handle, "new-password").ok()
 	signIn(anyone, bob.handle, "new-password").fails(401, "AccountTakedown")
@@ -235,6 +237,7 @@ func TestEmailConfirmationAndChange(t *testing.T) {
 	if out := bob.get(getSession).ok(); out.str("email") != "robert@example.com" || out.at("emailConfirmed") != false {
 		t.Errorf("%v", out)
 	}
+	bob.notified(inbox, emailNotice)
 
 	alice.post(requestConfirm, nil).ok()
 	code := alice.mailed(inbox, "Email Confirmation")
@@ -265,6 +268,14 @@ func TestEmailConfirmationAndChange(t *testing.T) {
 	}
 	// A code that went to the old address opens nothing any more.
 	n.anonymous(t).post(resetNSID, map[string]any{"token": reset, "password": "new-password"}).fails(400, "InvalidToken")
+	told := map[string]bool{}
+	for range 2 {
+		m := inbox.Next()
+		told[m.To+" "+m.Header.Get("Subject")] = true
+	}
+	if !told["alice@example.com "+emailNotice] || !told["new@example.com "+emailNotice] {
+		t.Errorf("told: %v", told)
+	}
 	inbox.Empty()
 }
 

@@ -154,30 +154,7 @@ func (h migrationHere) takeUp(
 		return err
 	}
 	defer release()
-	if err := h.accounts.SetPassword(ctx, acct.ID, in.Password, true); err != nil {
-		return err
-	}
-	if err := h.accounts.SetEmail(ctx, acct.ID, in.Email); err != nil {
-		return err
-	}
-	if err := h.accounts.SetHandle(ctx, acct.ID, handle, nil); err != nil {
-		return err
-	}
-	return h.store.Update(ctx, func(tx *store.Tx) error {
-		now, err := tx.AccountByID(ctx, acct.ID)
-		switch {
-		case err != nil:
-			return err
-		case !now.DeletedAt.IsZero():
-			return store.ErrNotFound
-		case now.DeactivatedAt.IsZero():
-			return store.ErrActive
-		}
-		if err := tx.SetDeactivated(ctx, acct.ID, now.DeactivatedAt, time.Time{}); err != nil {
-			return err
-		}
-		return hook(tx, acct.ID, true)
-	})
+	return h.accounts.TakeUp(ctx, acct.ID, handle, in.Email, in.Password, func(tx *store.Tx) error { return hook(tx, acct.ID, true) })
 }
 
 func (h migrationHere) Import(ctx context.Context, id store.AccountID, car io.Reader) (migrate.Imported, error) {

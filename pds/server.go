@@ -221,6 +221,7 @@ func (s *Server) accountOptions(box *seal.Box) account.Options {
 		InviteEpoch:    time.UnixMilli(s.cfg.InviteEpoch),
 		Guess:          s.countGuess,
 		RoleEnded:      s.roleEnded,
+		Changed:        s.accountChanged,
 	}
 }
 

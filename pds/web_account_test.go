@@ -127,6 +127,7 @@ func TestEmailPage(t *testing.T) {
 	v.send("/account/email", "do", "change", "email", "nonsense").shows(422, "/account/email", `id="email-error"`)
 	v.send("/account/email", "do", "change", "email", "bob@example.com").shows(422, "/account/email", `id="email-error"`)
 	v.send("/account/email", "do", "change", "email", "Alice2@example.com").shows(200, "/account/email", "is changed", "alice2@example.com")
+	alice.notified(inbox, emailNotice)
 	v.send("/account/email", "do", "confirm", "code", "AAAAA-AAAAA").shows(422, "/account/email", `id="code-error"`)
 	v.send("/account/email", "do", "confirm", "code", nextCode(inbox)).shows(200, "/account/email", "is confirmed")
 

@@ -122,6 +122,9 @@ type Options struct {
 	// RoleEnded stores what belongs to the end of an administrator's role that came with the end of the last strong factor. acct is as it was before; nil does nothing.
 	RoleEnded func(ctx context.Context, tx *store.Tx, acct *store.Account) error
 
+	// Changed stores what tells an account's owner of a change in how one gets in. acct is as it was before with EmailChanged; nil does nothing.
+	Changed func(ctx context.Context, tx *store.Tx, acct *store.Account, what Change) error
+
 	// FailureDelay is how long a refused sign-in takes at least, so that its time tells nothing; zero means 350 ms.
 	FailureDelay time.Duration
 	// Now is the clock; nil means time.Now.

@@ -35,11 +35,59 @@ func changeIn(ctx context.Context, tx *store.Tx, id store.AccountID, fn func(tx 
 
 // SetHandle gives the account a handle that CheckHandle has accepted. The error is store.ErrHandleTaken.
 func (s *Service) SetHandle(ctx context.Context, id store.AccountID, h syntax.Handle, hook Hook) error {
-	err := s.change(ctx, id, func(tx *store.Tx) error { return tx.SetHandle(ctx, id, h) }, hook)
+	return s.change(ctx, id, func(tx *store.Tx) error { return setHandle(ctx, tx, id, h) }, hook)
+}
+
+func setHandle(ctx context.Context, tx *store.Tx, id store.AccountID, h syntax.Handle) error {
+	err := tx.SetHandle(ctx, id, h)
 	if errors.Is(err, store.ErrHandleTaken) {
 		return refuse(store.ErrHandleTaken, "Handle already taken: %s", h)
 	}
 	return err
+}
+
+// TakeUp gives a deactivated account the password, address and handle with which somebody comes back to it, and no time of deletion any more: all in one transaction
+// with hook, or nothing. The handle is one that HoldHandle holds. Errors: ErrInvalidPassword, ErrInvalidEmail, store.ErrEmailTaken, store.ErrHandleTaken, store.ErrActive,
+// store.ErrNotFound.
+func (s *Service) TakeUp(ctx context.Context, id store.AccountID, handle syntax.Handle, rawEmail, password string, hook func(*store.Tx) error) error {
+	email, err := NormalizeEmail(rawEmail)
+	if err != nil {
+		return err
+	}
+	hash, err := s.hashNew(ctx, password)
+	if err != nil {
+		return err
+	}
+	return s.store.Update(ctx, func(tx *store.Tx) error {
+		a, err := tx.LiveAccount(ctx, id)
+		if err != nil {
+			return err
+		}
+		if a.DeactivatedAt.IsZero() {
+			return store.ErrActive
+		}
+		if err := s.setPassword(ctx, tx, id, hash, true); err != nil {
+			return err
+		}
+		if err := s.setEmailIn(ctx, tx, a, email); err != nil {
+			return err
+		}
+		if err := setHandle(ctx, tx, id, handle); err != nil {
+			return err
+		}
+		if err := tx.SetDeactivated(ctx, id, a.DeactivatedAt, time.Time{}); err != nil {
+			return err
+		}
+		return hook(tx)
+	})
+}
+
+// hashNew returns the stored form of a password that is being set. The error is ErrInvalidPassword.
+func (s *Service) hashNew(ctx context.Context, password string) (string, error) {
+	if err := checkNewPassword(password); err != nil {
+		return "", err
+	}
+	return s.hasher.hash(ctx, password)
 }
 
 // SetPassword gives the account another password and ends all its sessions, those of app passwords too; with revokeApps the app passwords and
@@ -57,10 +105,7 @@ func (s *Service) ChangePassword(ctx context.Context, login Login, password stri
 
 // replacePassword stores a password if allow agrees, in the same transaction.
 func (s *Service) replacePassword(ctx context.Context, id store.AccountID, password string, revokeApps bool, allow func(*store.Tx) error) (acct *store.Account, err error) {
-	if err := checkNewPassword(password); err != nil {
-		return nil, err
-	}
-	hash, err := s.hasher.hash(ctx, password)
+	hash, err := s.hashNew(ctx, password)
 	if err != nil {
 		return nil, err
 	}
@@ -110,7 +155,14 @@ func (s *Service) setPassword(ctx context.Context, tx *store.Tx, id store.Accoun
 	if err := endPendingTOTP(ctx, tx, id); err != nil {
 		return err
 	}
-	return endSessions(ctx, tx, id)
+	if err := endSessions(ctx, tx, id); err != nil {
+		return err
+	}
+	a, err := tx.AccountByID(ctx, id)
+	if err != nil {
+		return err
+	}
+	return s.changed(ctx, tx, a, PasswordChanged)
 }
 
 // endSessions signs the account out everywhere: its own sessions, and the apps that act for it.

@@ -86,23 +86,34 @@ func (s *Service) setEmail(ctx context.Context, id store.AccountID, raw string, 
 	if err != nil {
 		return err
 	}
-	err = s.store.Update(ctx, func(tx *store.Tx) error {
+	return s.store.Update(ctx, func(tx *store.Tx) error {
 		a, err := tx.LiveAccount(ctx, id)
 		if err != nil {
 			return err
 		}
-		if err := allow(tx, a, email); err != nil || a.Email == email {
+		if err := allow(tx, a, email); err != nil {
 			return err
 		}
-		if err := tx.DeleteEmailTokens(ctx, id); err != nil {
-			return err
-		}
-		return tx.SetEmail(ctx, id, email, time.Time{})
+		return s.setEmailIn(ctx, tx, a, email)
 	})
+}
+
+// setEmailIn is the transaction's part of setEmail. email is in its stored form.
+func (s *Service) setEmailIn(ctx context.Context, tx *store.Tx, a *store.Account, email string) error {
+	if a.Email == email {
+		return nil
+	}
+	if err := tx.DeleteEmailTokens(ctx, a.ID); err != nil {
+		return err
+	}
+	err := tx.SetEmail(ctx, a.ID, email, time.Time{})
 	if errors.Is(err, store.ErrEmailTaken) {
 		return refuse(store.ErrEmailTaken, "This email address is already in use, please use a different email.")
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return s.changed(ctx, tx, a, EmailChanged)
 }
 
 // ConfirmEmail notes that mail to the account's address arrives, as the code shows. raw must be that address. Errors: ErrOtherEmail, ErrInvalidCode,

@@ -206,7 +206,10 @@ func (s *Service) SetEmailFactorTx(ctx context.Context, tx *store.Tx, id store.A
 	if err := tx.DeleteEmailToken(ctx, id, string(ForSignIn)); err != nil {
 		return err
 	}
-	return tx.PutSecondFactor(ctx, f)
+	if err := tx.PutSecondFactor(ctx, f); err != nil || on {
+		return err
+	}
+	return s.changed(ctx, tx, acct, MailCodesOff)
 }
 
 // TOTPSetup is the secret of an authenticator app in the one moment in which it is shown.
@@ -300,6 +303,14 @@ func (s *Service) RenewRecoveryCodes(ctx context.Context, id store.AccountID) ([
 // RemoveFactors takes all second factors off an account: for the owner who has shown one, or the operator for an owner who has lost them.
 func (s *Service) RemoveFactors(ctx context.Context, id store.AccountID) error {
 	return s.store.Update(ctx, func(tx *store.Tx) error {
+		acct, err := tx.LiveAccount(ctx, id)
+		if err != nil {
+			return err
+		}
+		had, err := tx.SecondFactor(ctx, id)
+		if err != nil {
+			return err
+		}
 		if err := tx.PutSecondFactor(ctx, store.SecondFactor{Account: id}); err != nil {
 			return err
 		}
@@ -309,7 +320,10 @@ func (s *Service) RemoveFactors(ctx context.Context, id store.AccountID) error {
 		if err := tx.ReplaceRecoveryCodes(ctx, id, nil); err != nil {
 			return err
 		}
-		return s.checkRole(ctx, tx, id)
+		if err := s.checkRole(ctx, tx, id); err != nil || len(had.TOTP) == 0 && !had.Email {
+			return err
+		}
+		return s.changed(ctx, tx, acct, FactorsOff)
 	})
 }
 
