@@ -2,11 +2,14 @@ package pds
 
 import (
 	"context"
+	"net/http"
+	"time"
 
 	"perch/pds/account"
 	"perch/pds/auth"
 	"perch/pds/mail"
 	"perch/pds/store"
+	"perch/xrpc"
 )
 
 // accountChange is what a mail says of a change in how one gets into an account.
@@ -27,8 +30,17 @@ var accountChanges = map[account.Change]accountChange{
 	account.FactorsOff:      {"The second factor of your account was removed", "Signing in to your account asks for no code any more beside the password:", withReset},
 }
 
+// unconfirmedNotices is how many of these mails a day go to addresses of one account that nobody has confirmed: whoever enters strangers' addresses, one after
+// the other, must not have this server write to them all.
+const unconfirmedNotices = 10
+
 // accountChanged mails an account's owner that something has changed, in the transaction that changes it. Of another address, the one before is told.
 func (s *Server) accountChanged(ctx context.Context, tx *store.Tx, acct *store.Account, what account.Change) error {
+	rule := xrpc.RateLimit{Name: "notices to unconfirmed addresses", Points: unconfirmedNotices, Window: 24 * time.Hour,
+		Key: func(context.Context, *http.Request, any) string { return acct.DID.String() }}
+	if acct.EmailConfirmedAt.IsZero() && !s.mux.Spend(ctx, rule, 1) {
+		return nil
+	}
 	words := accountChanges[what]
 	when := showTime(tx.Now())
 	if kind := auth.From(ctx).Kind; kind == auth.Admin || kind == auth.Administrator {

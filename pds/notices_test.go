@@ -1,10 +1,13 @@
 package pds
 
 import (
+	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
 	"perch/pds/mail/mailtest"
+	"perch/pds/store"
 )
 
 const (
@@ -54,4 +57,19 @@ func TestOwnersAreToldOfFactors(t *testing.T) {
 	remove()
 	alice.notified(inbox, "The second factor of your account was removed")
 	inbox.Empty()
+}
+
+// Whoever goes through strangers' addresses has mail sent to few of them.
+func TestNoticesToStrangersAreBounded(t *testing.T) {
+	n, inbox := startMailNetwork(t, func(c *Config) { c.RateLimitsEnabled = true })
+	alice := n.signUp(t, "alice")
+	for i := range unconfirmedNotices + 5 {
+		alice.post(updateNSID, map[string]any{"email": fmt.Sprintf("stranger%d@example.org", i)}).ok()
+	}
+	for range unconfirmedNotices {
+		inbox.Next()
+	}
+	if m, err := n.srv.store.Mail(t.Context(), unconfirmedNotices+1); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("one more went to %s: %v", m.To, err)
+	}
 }
