@@ -110,9 +110,13 @@ test('pages: another account', async (t) => {
   await allow(page)
   await back(app, page)
   assert.equal((await app.finish()).sub, first.did)
-  const silent = await nodeApp('public')
-  await silently(silent, page, pds)
-  assert.equal(await told(silent), 'account_selection_required')
+  const open = await nodeApp('public')
+  await silently(open, page, pds)
+  assert.equal(await told(open), 'consent_required') // it cannot prove what app it is, so it learns nothing of who is signed in
+  const proven = await nodeApp('confidential')
+  await letIn(proven, page, first, { fresh: false, prompt: 'consent' })
+  await silently(proven, page, pds)
+  assert.equal(await told(proven), 'account_selection_required')
   assert.ok((await create(await app.client.restore(second.did), post)).status === 200) // both sessions live
 })
 
