@@ -12,15 +12,15 @@
 //	access, account_status, handle_check, email_taken
 //	                        what several methods need: finding accounts, shutting and opening them, who has a name or an address
 //	did_, plc_, rotation_   changes of accounts' DIDs: made here, made by others and noticed, undone; did_web.go for those under this server's domain
-//	migrate_here, _leave    what moves of accounts (pds/migrate) ask of this server; import_files.go what is received for them
+//	migrate_                what moves of accounts (pds/migrate) ask of this server; import_files.go what is received for them
 //	export, exports, rescue archives of accounts: written, verified, and made into accounts again
 //	audit                   the log of what administrators do
 //	web_                    what the pages (pds/web) ask of this server: one file for each of the interfaces there
-//	operator_               what the command line asks of a running server, below /perch/
+//	operator                what the command line asks of a running server, below /perch/
 //	adopt, check, dev       commands that run without a server, or start one for development
-//	mail, oauth, lexicon_published, passkeys, pages, stats
-//	                        the queue of mails, the endpoints of pds/oauth and the lexicons it needs, mails about passkeys, plain pages such as the
-//	                        server's health, numbers for the charts
+//	mail, notices, oauth, lexicon_published, passkeys, pages, stats
+//	                        the queue of mails, what owners are told of by mail, the endpoints of pds/oauth and the lexicons it needs, mails about
+//	                        passkeys, plain pages such as the server's health, numbers for the charts
 //
 // What it stands on is listed in ARCHITECTURE.md. There is no SQL here: that is pds/store's.
 package pds

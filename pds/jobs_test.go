@@ -1,6 +1,10 @@
 package pds
 
 import (
+	"bytes"
+	"errors"
+	"net"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -45,5 +49,22 @@ func TestWorkDoesJobsOfEveryKind(t *testing.T) {
 	}
 	if left, err := n.srv.store.DueJobs(t.Context(), time.Now(), 100); err != nil || len(left) != 0 {
 		t.Errorf("%d jobs were not attempted: %v %v", len(left), left, err)
+	}
+}
+
+// TestServeEndsWithItsListener: what has nobody to serve does not go on working on a database that is about to be closed.
+func TestServeEndsWithItsListener(t *testing.T) {
+	n := startNetwork(t, nil)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln.Close()
+	if err := n.srv.Serve(t.Context(), ln); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("served until %v", err)
+	}
+	stacks := make([]byte, 1<<20)
+	if stacks = stacks[:runtime.Stack(stacks, true)]; bytes.Contains(stacks, []byte(".(*Server).work(")) {
+		t.Error("it works on")
 	}
 }

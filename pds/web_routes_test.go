@@ -182,6 +182,9 @@ func TestPagesAreMissing(t *testing.T) {
 	}
 	v.header.Set("Accept", "text/html,application/xhtml+xml")
 	v.open("/nowhere/at/all").shows(404, "/nowhere/at/all", "There is nothing here", "Go to the start page")
+	if v.open("/oauth/par"); v.page.status != 405 || v.page.errorName() != "InvalidRequest" { // there is something, but not to be read
+		t.Errorf("%d %s", v.page.status, v.page.body)
+	}
 	v.open("/xrpc/nowhere")
 	if strings.Contains(string(v.page.body), "<html") {
 		t.Errorf("a method's answer is a page: %s", v.page.body)

@@ -108,13 +108,8 @@ func (m *Mux) routeError(err error, ec echo.Context) {
 	if errors.As(err, &he) {
 		switch he.Code {
 		case http.StatusNotFound:
-			shown, limited := m.showMissing(c)
-			if shown {
+			if err = m.nothing(c); err == nil {
 				return
-			}
-			err = &Error{Status: he.Code, Name: NameNotFound, Message: "There is nothing at this address"}
-			if limited != nil {
-				err = limited
 			}
 		case http.StatusMethodNotAllowed:
 			e := NewError(he.Code, NameInvalidRequest, "Incorrect HTTP method (%.20s)", ec.Request().Method)
@@ -243,17 +238,17 @@ func (m *Mux) PageFunc(verb, path string, h http.HandlerFunc, opts ...PageOption
 // Missing serves browsers that ask for an address where there is nothing, after the global rate limit. Programs are told with the error as JSON.
 func (m *Mux) Missing(h http.Handler) { m.missing = h }
 
-// showMissing is Missing for one request; false when it is not a browser's.
-func (m *Mux) showMissing(c *call) (shown bool, err error) {
+// nothing serves a request for an address where there is nothing: browsers get the page of Missing, all others the error.
+func (m *Mux) nothing(c *call) error {
 	reads := c.r.Method == http.MethodGet || c.r.Method == http.MethodHead
 	if m.missing == nil || !reads || !strings.Contains(c.r.Header.Get("Accept"), "text/html") {
-		return false, nil
+		return NewError(http.StatusNotFound, NameNotFound, "There is nothing at this address")
 	}
 	if err := m.limiter.global(c); err != nil {
-		return false, err
+		return err
 	}
 	m.missing.ServeHTTP(&c.w, c.r)
-	return true, nil
+	return nil
 }
 
 // Take counts a request of a page against rules, under the names that they must have. The error, if one is used up, is a 429.

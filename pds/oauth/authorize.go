@@ -122,8 +122,11 @@ func (s *Service) MaySkipConsent(ctx context.Context, r *Request, acct store.Acc
 // MayKnow tells whether the app may learn without a question that the account is signed in here: the operator trusts it, or it proves who it is and the account
 // has let it in before.
 func (s *Service) MayKnow(ctx context.Context, r *Request, acct store.AccountID) (bool, error) {
-	if r.trusted() || !r.MayBeSilent() {
-		return r.trusted(), nil
+	if r.trusted() {
+		return true, nil
+	}
+	if !r.Client.Confidential {
+		return false, nil
 	}
 	before, err := s.Consented(ctx, acct, r.ClientID)
 	return len(before) > 0, err

@@ -223,7 +223,7 @@ func (s *Service) identifyClient(c call, jkt string) (caller, error) {
 		return caller{}, err
 	}
 	key, err := s.authenticate(cl, c.form, jkt)
-	if err == error(errUnknownKey) { // this very one; it may be a new key of the client's
+	if errors.Is(err, errUnknownKey) { // it may be a new key of the client's
 		if cl, err = s.clients.newer(c.r.Context(), cl); err != nil {
 			return caller{}, err
 		}

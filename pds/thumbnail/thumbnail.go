@@ -28,8 +28,8 @@ var ErrUnusable = errors.New("no picture of which a small one can be made")
 
 // Square makes a JPEG of the middle of a PNG or JPEG, side pixels wide and high. What is transparent becomes white. The source is read twice.
 func Square(from io.ReadSeeker, side int) ([]byte, error) {
-	size, _, err := image.DecodeConfig(from)
-	if err != nil || size.Width <= 0 || size.Height <= 0 || int64(size.Width)*int64(size.Height) > maxMemory/perPixel(size.ColorModel) {
+	size, format, err := image.DecodeConfig(from)
+	if err != nil || size.Width <= 0 || size.Height <= 0 || int64(size.Width)*int64(size.Height) > maxMemory/perPixel(format, size.ColorModel) {
 		return nil, fmt.Errorf("%w: %d by %d pixels (%v)", ErrUnusable, size.Width, size.Height, err)
 	}
 	if _, err := from.Seek(0, io.SeekStart); err != nil {
@@ -49,13 +49,14 @@ func Square(from io.ReadSeeker, side int) ([]byte, error) {
 
 // perPixel is how many bytes a pixel may take: those of the picture, and what is kept until its end has come. That is four bytes a colour for a JPEG that gets better by
 // and by, and half the picture for such a PNG.
-func perPixel(m color.Model) int64 {
-	switch m {
-	case color.CMYKModel:
-		return 4*4 + 4 + 4 // the inks are put together at the end
-	case color.YCbCrModel:
-		return 3*4 + 3
-	case color.RGBA64Model, color.NRGBA64Model:
+func perPixel(format string, m color.Model) int64 {
+	const together = 4 // a second picture, made of the colours or inks at the end
+	switch {
+	case m == color.CMYKModel:
+		return 4*4 + 4 + together
+	case format == "jpeg" && m != color.GrayModel: // whether they are RGB may stand behind what was read so far
+		return 3*4 + 3 + together
+	case m == color.RGBA64Model, m == color.NRGBA64Model:
 		return 8 + 4
 	}
 	return 4 + 2

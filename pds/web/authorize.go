@@ -67,7 +67,7 @@ func (f *flow) candidates(r *request, wanted string) (chosen *account.SignedIn, 
 }
 
 // authorizeSilently lets the app in without a question, or tells it which question there would be. Any site can send a browser here unseen: it must not learn
-// who is signed in, so only accounts that have let the app in before count.
+// who is signed in, so it is told nothing unless one of the accounts that are meant has let it in before.
 func (r *request) authorizeSilently(f *flow, chosen *account.SignedIn, open []account.SignedIn) error {
 	if !f.Request.MayBeSilent() {
 		return r.deny(f, oauth.ConsentRequired, "Apps that cannot prove who they are need a person's consent each time")

@@ -70,24 +70,11 @@ func (r *request) readParts(parts *multipart.Reader) (err error) {
 	return errLongForm
 }
 
-// takePart adds a part of a form to its files or values, and returns how much room there still is for values. Files that no page asks for are read and thrown away.
+// takePart adds a part of a form to its files or values, and returns how much room there still is for values.
 func (r *request) takePart(part *multipart.Part, room int) (int, error) {
 	name := part.FormName()
-	if _, again := r.files[name]; part.FileName() != "" && (again || len(r.files) >= maxFiles) {
-		_, err := io.Copy(io.Discard, part)
-		return room, err
-	}
 	if part.FileName() != "" {
-		text, err := io.ReadAll(io.LimitReader(part, maxFile+1))
-		if err != nil {
-			return 0, err
-		}
-		if len(text) > maxFile {
-			_, err = io.Copy(io.Discard, part)
-			text = nil
-		}
-		r.files[name] = file{text, text == nil}
-		return room, err
+		return room, r.takeFile(name, part)
 	}
 	text, err := io.ReadAll(io.LimitReader(part, int64(room)+1))
 	if room -= len(name) + len(text); err == nil && room < 0 {
@@ -96,4 +83,19 @@ func (r *request) takePart(part *multipart.Part, room int) (int, error) {
 	r.Form.Add(name, string(text))
 	r.PostForm.Add(name, string(text))
 	return room, err
+}
+
+// takeFile keeps a file that came with a form. What is more than maxFiles or maxFile is read and thrown away.
+func (r *request) takeFile(name string, from io.Reader) error {
+	if _, again := r.files[name]; again || len(r.files) >= maxFiles {
+		_, err := io.Copy(io.Discard, from)
+		return err
+	}
+	text, err := io.ReadAll(io.LimitReader(from, maxFile+1))
+	if err == nil && len(text) > maxFile {
+		text = nil
+		_, err = io.Copy(io.Discard, from)
+	}
+	r.files[name] = file{text, text == nil}
+	return err
 }
