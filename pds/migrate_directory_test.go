@@ -24,7 +24,7 @@ type directory struct {
 
 	mu     sync.Mutex
 	silent bool   // answers nothing
-	posts  string // "": takes them; "lose": takes them and does not say so; "refuse": does not take them; "keep": takes them later
+	posts  string // "": takes them; "lose": takes them and does not say so; "refuse": fails at them; "reject": says no; "keep": takes them later
 	kept   *http.Request
 }
 
@@ -65,6 +65,9 @@ func (d *directory) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			body, _ := io.ReadAll(r.Body)
 			d.kept = httptest.NewRequest(http.MethodPost, r.URL.String(), bytes.NewReader(body))
 			d.kept.Header = r.Header.Clone()
+		case "reject":
+			http.Error(w, `{"message":"<b>Invalid</b> signature"}`, http.StatusBadRequest)
+			return
 		}
 		fault()
 		return
@@ -117,6 +120,26 @@ func TestMigrateOutGivenUpWhileTheDirectoryIsSilent(t *testing.T) {
 	m.old.createPost("goes on")
 	m.records++
 	m.wantNothingLeft()
+}
+
+// A directory that says no to the operation: the account is as it was, and its owner is asked again and told why.
+func TestPagesMoveAwayIsAskedAgain(t *testing.T) {
+	m, d := leavingBy(t, migrate.StateSubmit, false, "reject")
+	v := m.old.visitor(t)
+	v.signIn("alice.test", "alice-password")
+	v.waits("/account/move/progress", "did not take the change, so nothing has changed").shows(200, "/account/move/progress", "Enter the code from the mail")
+	if strings.Contains(string(v.page.body), "Invalid") {
+		t.Error("the page shows the words of the directory")
+	}
+	if acct := m.old.account(); !acct.Active() {
+		t.Errorf("the account is %q", acct.Status())
+	}
+	v.open("/account/move/progress?lang=de").shows(200, "/account/move/progress", "Das Verzeichnis der Konten hat die Änderung nicht angenommen")
+	d.set(false, "")
+	v.open("/account/move/progress?lang=en").send("/account/move/progress", "do", "confirm", "code", m.old.plcCode())
+	v.waits("/account/move/progress", "Your account has moved").shows(200, "/account/move/progress", "and you were asked again")
+	m.notes = 1
+	m.wantMoved()
 }
 
 // A directory that does not take the operation: the move can be given up, when it says so.

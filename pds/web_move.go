@@ -101,7 +101,7 @@ func (h pageHost) MoveDo(ctx context.Context, did syntax.DID, do web.MoveAction,
 		return m.Resend(ctx, did)
 	case web.MoveAgain:
 		return m.Again(ctx, did)
-	case web.MoveFarewell:
+	case web.MoveSignIn:
 		return m.SignIn(ctx, did, words.Password, words.Code)
 	case web.MoveStay:
 		return m.Stay(ctx, did)

@@ -42,6 +42,9 @@ func TestPagesMoveHere(t *testing.T) {
 	v.open("/move").shows(200, "/move", "Move your account here", "An invite code")
 	v.open("/move/from?account=nobody.test").shows(422, "/move/from", "We cannot find this account")
 	v.open("/move/from?account=what+is+this").shows(422, "/move/from", "We cannot find this account")
+	for _, own := range []string{m.to.srv.cfg.PublicURL(), m.to.srv.cfg.PublicURL() + "/", strings.ToUpper(strings.TrimPrefix(m.to.srv.cfg.PublicURL(), "http://"))} {
+		v.open("/move/from?account="+url.QueryEscape(own)).shows(422, "/move/from", "This is the address of this server, and no account", `id="account-error"`)
+	}
 	v.open("/move/from?account="+m.old.did).shows(200, "/move/from", "alice.test", "localhost:", "by invitation only")
 	v.send("/move/from?account="+m.old.did, "invite", "wrong").shows(422, "/move/from", `id="invite-error"`)
 	v.send("/move/from?account="+m.old.did, "invite", invite).shows(200, "/move/from", "Sign in at your old server", invite)
@@ -211,7 +214,7 @@ func TestPagesMoveAway(t *testing.T) {
 	v.signIn("alice.test", "alice-password").shows(200, "/account", "/account/move")
 	v.open("/account/move").shows(200, "/account/move", "Move away from here", m.old.did)
 	v.open("/account/move/to?to=").shows(422, "/account/move/to", `id="to-error"`)
-	v.open("/account/move/to?to="+m.old.srv.cfg.PublicURL()).shows(422, "/account/move/to", `id="to-error"`)
+	v.open("/account/move/to?to="+m.old.srv.cfg.PublicURL()).shows(422, "/account/move/to", `id="to-error"`, "on which your account lives already. Enter the address of the server to which it shall go")
 	to := "/account/move/to?to=" + m.to.srv.cfg.PublicURL()
 	v.open(to).shows(200, "/account/move/to", "Keep alice.test", "alice@example.com")
 	fields := func(more ...string) []string {

@@ -1,8 +1,10 @@
 package pds
 
 import (
+	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"perch/pds/migrate"
@@ -108,7 +110,10 @@ func TestPagesMoveHereWithDIDWeb(t *testing.T) {
 	v := m.to.visitor(t)
 	m.enterMove(v).shows(200, "/move/account")
 	v.send("/move/account", "keep", "yes", "password", "new-password").shows(200, "/move/progress")
-	v.waits("/move/progress", "Change your DID document").shows(200, "/move/progress", m.to.srv.cfg.PublicURL(), "verificationMethods")
+	v.waits("/move/progress", "Change your DID document").shows(200, "/move/progress", m.to.srv.cfg.PublicURL(), "verificationMethods", "<span>Your DID document</span>")
+	if strings.Contains(string(v.page.body), "Your code from the old server") {
+		t.Error("a step is shown that this move does not have")
+	}
 	v.send("/move/progress", "do", "again").shows(200, "/move/progress", "Change your DID document")
 	h.names(m.old, m.to)
 	v.send("/move/progress", "do", "again")
@@ -155,4 +160,63 @@ func TestPagesMoveAwayWithDIDWeb(t *testing.T) {
 		t.Errorf("%+v", st.Report)
 	}
 	m.wantSame()
+}
+
+// The old host fails, and then has ended the session: what is shown is what is the matter now, and signing in again is all that it takes.
+func TestPagesMoveAsksToSignInAgain(t *testing.T) {
+	var silent, ended atomic.Bool
+	m := startMoving(t, func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			switch method := r.URL.Path; {
+			case silent.Load() && strings.HasSuffix(method, "getPreferences"):
+				http.Error(w, "no", http.StatusBadGateway)
+			case ended.Load() && (strings.HasSuffix(method, "getPreferences") || strings.HasSuffix(method, "refreshSession")):
+				http.Error(w, `{"error":"ExpiredToken","message":"over"}`, http.StatusBadRequest)
+			default:
+				next.ServeHTTP(w, r)
+			}
+		})
+	})
+	silent.Store(true)
+	v := m.to.visitor(t)
+	m.enterMove(v)
+	v.send("/move/account", "keep", "yes", "password", "new-password")
+	v.waits("/move/progress", "does not answer as it should")
+	ended.Store(true)
+	silent.Store(false)
+	v.waits("/move/progress", "Sign in at your old server again")
+	for _, past := range []string{"does not answer as it should", "Next attempt", "Try now"} {
+		if strings.Contains(string(v.page.body), past) {
+			t.Errorf("the page still says %q", past)
+		}
+	}
+	ended.Store(false)
+	m.enterMove(v).shows(200, "/move/progress")
+	v.waits("/move/progress", "Enter the code from the mail")
+}
+
+// The new host has ended the session of an account that moves there: its owner signs in at it again, here.
+func TestPagesMoveAwayAsksToSignInAgain(t *testing.T) {
+	var ended atomic.Bool
+	m := startLeaving(t, func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if ended.Load() && (strings.HasSuffix(r.URL.Path, "getPreferences") || strings.HasSuffix(r.URL.Path, "refreshSession")) {
+				http.Error(w, `{"error":"ExpiredToken","message":"over"}`, http.StatusBadRequest)
+				return
+			}
+			next.ServeHTTP(w, r)
+		})
+	})
+	ended.Store(true)
+	v := m.old.visitor(t)
+	v.signIn("alice.test", "alice-password")
+	to := "/account/move/to?to=" + m.to.srv.cfg.PublicURL()
+	v.open(to).send(to, "keep", "yes", "email", "alice@example.com", "password", "new-password")
+	v.waits("/account/move/progress", "Sign in at the new server again")
+	v.send("/account/move/progress", "do", "sign-in", "password", "guess").shows(422, "/account/move/progress", `id="password-error"`)
+	ended.Store(false)
+	v.send("/account/move/progress", "do", "sign-in", "password", "new-password").shows(200, "/account/move/progress")
+	v.waits("/account/move/progress", "Enter the code from the mail").send("/account/move/progress", "do", "confirm", "code", m.old.plcCode())
+	v.waits("/account/move/progress", "Your account has moved")
+	m.wantMoved()
 }

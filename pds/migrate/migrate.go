@@ -3,6 +3,7 @@ package migrate
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"maps"
 	"math/rand/v2"
@@ -24,6 +25,8 @@ import (
 var (
 	// ErrHere: the account lives on this server already.
 	ErrHere = errors.New("the account lives here already")
+	// ErrThisServer: what was given as the new host is this server. It is an ErrHere, too.
+	ErrThisServer = fmt.Errorf("%w: that is the address of this server", ErrHere)
 	// ErrHost: the new host is none that an account could move to.
 	ErrHost = errors.New("the account cannot move there")
 	// ErrHandle: the handle belongs to the old host's domain and would be lost.
@@ -286,13 +289,13 @@ func (m *Manager) oneStep(ctx context.Context, mv *move, r *runner) error {
 	case errors.Is(err, errGone):
 		return m.drop(ctx, mv.DID)
 	case errors.Is(err, errSignIn):
-		mv.Needs, mv.Error = NeedsSignIn, clip(err.Error(), maxError)
+		mv.Needs, mv.Error, mv.Trouble, mv.RetryAt = NeedsSignIn, clip(err.Error(), maxError), "", time.Time{}
 	case err != nil:
 		mv.State, mv.Error, mv.Trouble, mv.Failures = state, clip(err.Error(), maxError), trouble(state, err), mv.Failures+1
 		mv.RetryAt = time.Now().Add(m.waits(mv).after(mv.Failures))
 		m.opts.Logger.WarnContext(ctx, "migration", "did", mv.DID, "state", state, "failures", mv.Failures, "err", mv.Error)
 	default:
-		mv.Failures, mv.RetryAt = 0, time.Time{}
+		mv.Failures, mv.RetryAt, mv.Trouble = 0, time.Time{}, ""
 		if !mv.State.returned(state) {
 			mv.Error = ""
 		}

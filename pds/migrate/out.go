@@ -74,7 +74,7 @@ func (m *Manager) leaver(ctx context.Context, did syntax.DID, to string) (origin
 		return "", who, fmt.Errorf("%w: write the address of the new server as https://pds.example.com", ErrHost)
 	}
 	if origin == m.opts.Here.URL() {
-		return "", who, fmt.Errorf("%w: %s", ErrHere, did)
+		return "", who, ErrThisServer
 	}
 	who, err = m.opts.Here.Resident(ctx, did)
 	return origin, who, err

@@ -61,7 +61,7 @@ func (r *request) showFrom(f *Form, askCode bool) error {
 	from, invite, err := r.site.opts.Host.MoveFrom(r.Context(), f.Value("account"))
 	if err != nil {
 		wrong := &Form{values: f.values}
-		if !r.moveRefusal(wrong, "account", err) {
+		if !r.moveRefusal(wrong, "account", r.site.unknown(f.Value("account"), err)) {
 			return err
 		}
 		return r.renderForm("move", wrong, movePage{})
@@ -72,6 +72,18 @@ func (r *request) showFrom(f *Form, askCode bool) error {
 	page := fromPage{Source: from, HostName: hostName(from.Host), AskCode: askCode}
 	page.Invite = invite && (f.Value("invite") == "" || f.Error("invite") != "")
 	return r.renderForm("move-from", f, page)
+}
+
+// errOwnAddress: this server's address was entered where an account is asked for.
+var errOwnAddress = errors.New("this server's address, and no account")
+
+// unknown is why no account was found, so that who enters the address of this server is not told to check its spelling. It may be somebody's handle as well.
+func (s *Site) unknown(entered string, err error) error {
+	none := errors.Is(err, ErrNoAccount) || errors.Is(err, identity.ErrHandleNotFound)
+	if none && strings.EqualFold(hostName(serverAddress(entered)), hostName(s.opts.PublicURL)) {
+		return errOwnAddress
+	}
+	return err
 }
 
 // hostName is a server's address as people say it.
@@ -350,6 +362,8 @@ var moveRefusals = []struct {
 	{identity.ErrHandleNotFound, "", "move-unknown"},
 	{identity.ErrNotFound, "", "move-unknown"},
 	{ErrNoAccount, "", "move-unknown"},
+	{errOwnAddress, "", "move-this-server"},
+	{migrate.ErrThisServer, "", "away-this-server"}, // before ErrHere, which it is too
 	{migrate.ErrHere, "", "move-here"},
 	{migrate.ErrNowhere, "", "move-nowhere"},
 	{migrate.ErrHandle, "handle", "move-handle"},

@@ -45,13 +45,13 @@ type MoveAction string
 
 // The actions.
 const (
-	MoveConfirm  MoveAction = "confirm"  // with the mailed code
-	MoveSigned   MoveAction = "signed"   // with the operation, signed by the owner
-	MoveResend   MoveAction = "resend"   // mail another code
-	MoveAgain    MoveAction = "again"    // look for lost blobs again
-	MoveFarewell MoveAction = "farewell" // with the old host's password, only to deactivate the account there
-	MoveStay     MoveAction = "stay"     // leave the account there as it is
-	MoveAbandon  MoveAction = "abandon"
+	MoveConfirm MoveAction = "confirm" // with the mailed code
+	MoveSigned  MoveAction = "signed"  // with the operation, signed by the owner
+	MoveResend  MoveAction = "resend"  // mail another code
+	MoveAgain   MoveAction = "again"   // look for lost blobs again
+	MoveSignIn  MoveAction = "sign-in" // with the other host's password: at the old one only to deactivate the account there, at the new one to go on
+	MoveStay    MoveAction = "stay"    // leave the account there as it is
+	MoveAbandon MoveAction = "abandon"
 )
 
 // MoveWords are what an action may need.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -51,6 +52,7 @@ type progressPage struct {
 	Gone     lostList
 	Named    string // the server that the DID will name, when it is not the one that the owner has chosen
 	Remarks  []remark
+	Asked    string // why the owner is asked once more for what changes the DID; "" when it is the first time
 }
 
 // remark is a text, in Lang if that is not the page's language.
@@ -118,20 +120,7 @@ func (r *request) progress(st *migrate.Status) progressPage {
 			p.Named = hostName(st.Endpoint)
 		}
 	}
-	at := stepOf[st.State]
-	for i, key := range stepKeys {
-		state := "todo"
-		switch {
-		case i < at:
-			state = "done"
-		case i == at:
-			state = "now"
-		}
-		if st.Out && key == "code" {
-			key = "code-away"
-		}
-		p.Steps = append(p.Steps, moveStep{r.t("move.step-" + key), state})
-	}
+	p.Steps = r.steps(st)
 	p.Line = r.progressLine(st, p.Done)
 	if st.Trouble != "" {
 		p.Trouble = r.t("move.trouble-"+st.Trouble, "host", p.HostName)
@@ -149,8 +138,45 @@ func (r *request) progress(st *migrate.Status) progressPage {
 		p.Gone, p.Remarks = r.listLost(st.Report.Lost), r.remarks(st.Report.Notes, p.HostName)
 		p.Size, p.Took = r.words.bytes(st.Report.BlobBytes), duration(time.Duration(st.Report.Seconds)*time.Second)
 	}
-	p.Key = fmt.Sprint(at, st.Needs, st.Trouble, st.State == migrate.StateAbandoning, st.State.Ended())
+	if st.Needs == migrate.NeedsCode || st.Needs == migrate.NeedsKey || st.Needs == migrate.NeedsSignature {
+		p.Asked = r.askedAgain(st)
+	}
+	p.Key = fmt.Sprint(stepOf[st.State], st.Needs, st.Trouble, st.State == migrate.StateAbandoning, st.State.Ended())
 	return p
+}
+
+// steps are the lines of what a move does, with how far it is.
+func (r *request) steps(st *migrate.Status) (all []moveStep) {
+	at := stepOf[st.State]
+	for i, key := range stepKeys {
+		state := "todo"
+		switch {
+		case i < at:
+			state = "done"
+		case i == at:
+			state = "now"
+		}
+		switch {
+		case key == "code" && st.Out:
+			key = "code-away"
+		case key == "code" && st.DID.Method() == "web":
+			key = "document" // no code is asked for
+		}
+		all = append(all, moveStep{r.t("move.step-" + key), state})
+	}
+	return all
+}
+
+// askedAgain says why what changes the DID is wanted once more.
+func (r *request) askedAgain(st *migrate.Status) string {
+	refused := func(n migrate.Note) bool { return n.Code == migrate.NoteAsked }
+	switch {
+	case st.Out && slices.ContainsFunc(st.Notes, refused):
+		return r.t("away.asked")
+	case !st.Out && st.Error != "":
+		return r.t("move.code-stale")
+	}
+	return ""
 }
 
 // progressLine says in words what is being done, and how far it is.
@@ -291,7 +317,7 @@ func (r *request) moveStep(f *Form, st *migrate.Status) (do MoveAction, words Mo
 		if json.Unmarshal([]byte(f.Value("operation")), words.Operation) != nil {
 			f.add("operation", r.t("error.move-operation"))
 		}
-	case MoveFarewell:
+	case MoveSignIn:
 		field = "password"
 		err = r.takeGuess(string(st.DID))
 	case MoveAgain, MoveStay:

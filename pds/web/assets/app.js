@@ -115,7 +115,7 @@ for (const box of all('[data-progress]')) {
   const look = async () => {
     const response = await fetch(box.dataset.progress).catch(() => null)
     const now = response?.ok ? await response.json() : null
-    if (response?.status === 404 || now && now.key !== box.dataset.key) return location.reload()
+    if (response?.status === 404 || now && now.key !== box.dataset.key) return location.replace(location.pathname) // and not again the form that may have led here
     if (now) {
       const line = box.querySelector('.line')
       if (line.textContent !== now.line) line.textContent = now.line
