@@ -31,6 +31,7 @@ func (s *Server) buildWeb() (err error) {
 		Visit: func(r *http.Request) account.Visit {
 			return account.Visit{IP: clientIP(r), UserAgent: r.UserAgent()}
 		},
+		HostAsked: hostAsked,
 		RequestID: func(r *http.Request) string { return xrpc.RequestID(r.Context()) },
 	})
 	return err
@@ -127,6 +128,9 @@ func (h pageHost) PasskeyAdded(ctx context.Context) account.PasskeyHook {
 func (h pageHost) PasskeyRemoved(ctx context.Context) account.PasskeyHook {
 	return h.s.passkeyNotice(ctx, passkeyRemoved)
 }
+
+// ServesHost implements web.Host.
+func (h pageHost) ServesHost(ctx context.Context, host string) bool { return h.s.servesHost(ctx, host) }
 
 // Activate implements web.Host.
 func (h pageHost) Activate(ctx context.Context, acct *store.Account) error {

@@ -17,6 +17,7 @@ type visitor struct {
 	t      *testing.T
 	client *http.Client
 	header http.Header
+	host   string  // the Host asked for, "" for that of the address
 	page   *answer // the last one
 	at     *url.URL
 }
@@ -51,7 +52,7 @@ func (v *visitor) ask(verb, path, kind string, content io.Reader) *visitor {
 	if err != nil {
 		v.t.Fatal(err)
 	}
-	req.Header = v.header.Clone()
+	req.Header, req.Host = v.header.Clone(), v.host
 	if kind != "" {
 		req.Header.Set("Content-Type", kind)
 	}

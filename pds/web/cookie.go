@@ -24,6 +24,9 @@ func (s *Site) cookieName(name string) string {
 }
 
 func (r *request) cookie(name string) string {
+	if r.abroad {
+		return ""
+	}
 	c, err := r.Cookie(r.site.cookieName(name))
 	if err != nil {
 		return ""
@@ -33,6 +36,9 @@ func (r *request) cookie(name string) string {
 
 // setCookie keeps a value for as long as given; zero: until the browser is closed.
 func (r *request) setCookie(name, value string, age time.Duration) {
+	if r.abroad {
+		return
+	}
 	http.SetCookie(r.w, &http.Cookie{
 		Name: r.site.cookieName(name), Value: value, Path: "/", MaxAge: int(age / time.Second),
 		HttpOnly: true, Secure: r.site.https, SameSite: http.SameSiteLaxMode,

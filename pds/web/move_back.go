@@ -50,5 +50,5 @@ func (s *Site) showCameBack(r *request) error {
 	if !ok {
 		return problem(http.StatusNotFound, "missing")
 	}
-	return r.renderStatus(status, "problem", struct{ Title, Text, ID string }{r.t("came-back." + how + "-title"), r.t("came-back." + how + "-text"), ""})
+	return r.renderStatus(status, "problem", problemPage{Title: r.t("came-back." + how + "-title"), Text: r.t("came-back." + how + "-text")})
 }

@@ -17,7 +17,13 @@ type pageProblem struct {
 	name   string
 	args   []any
 	retry  time.Duration // 429: how long to wait
+	link   string        // where to go from here; "" for the account's first page, or the start page
 	cause  error
+}
+
+// problemPage is what the template "problem" shows. ID and Link may be "".
+type problemPage struct {
+	Title, Text, ID, Link string
 }
 
 func (p *pageProblem) Error() string { return "page problem " + p.name }
@@ -41,9 +47,9 @@ func (r *request) fail(err error) {
 	if p.retry > 0 {
 		r.w.Header().Set("Retry-After", strconv.Itoa(max(1, int(p.retry.Round(time.Second)/time.Second))))
 	}
-	err = r.renderStatus(p.status, "problem", struct {
-		Title, Text, ID string
-	}{r.t("problem." + p.name + ".title"), r.t("problem."+p.name+".text", p.args...), r.problemID(p)})
+	err = r.renderStatus(p.status, "problem", problemPage{
+		Title: r.t("problem."+p.name+".title", p.args...), Text: r.t("problem."+p.name+".text", p.args...), ID: r.problemID(p), Link: p.link,
+	})
 	if err != nil {
 		r.site.log.ErrorContext(r.Context(), "show a problem", "err", err)
 	}

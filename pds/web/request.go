@@ -23,6 +23,8 @@ type request struct {
 	w    http.ResponseWriter
 	site *Site
 
+	abroad bool // it is for another host than ours: no cookie is given there or taken from there
+
 	words   *words
 	browser string          // the secret in the browser's cookie against forged requests; "" until one is needed
 	device  *account.Device // nil when nobody is signed in
@@ -60,6 +62,12 @@ func (s *Site) register(pattern string, read, h handler, rules []rule) {
 func (s *Site) serve(w http.ResponseWriter, hr *http.Request, read, h handler, rules []rule) {
 	r := &request{Request: hr, w: w, site: s, words: languages()[fallbackLanguage]}
 	s.secure(w.Header())
+	if there, err := r.leadHome(); there {
+		return
+	} else if err != nil {
+		r.fail(err)
+		return
+	}
 	err := r.prepare(read)
 	for _, rule := range rules {
 		if err != nil {

@@ -32,6 +32,8 @@ type Host interface {
 	PasskeyAdded(ctx context.Context) account.PasskeyHook
 	// PasskeyRemoved is the same for one that goes.
 	PasskeyRemoved(ctx context.Context) account.PasskeyHook
+	// ServesHost tells whether a host name is one that people come to: the server's own, an account's handle, or that of a DID whose document is here.
+	ServesHost(ctx context.Context, host string) bool
 	// Activate ends the deactivation of an account, if its DID names this server.
 	Activate(ctx context.Context, acct *store.Account) error
 
@@ -72,6 +74,8 @@ type Options struct {
 	Take func(r *http.Request, l Limit) (wait time.Duration, ok bool)
 	// Visit tells where a request comes from.
 	Visit func(r *http.Request) account.Visit
+	// HostAsked tells for which host name a request is, in lower case and without a port.
+	HostAsked func(r *http.Request) string
 	// RequestID names a request as the log does.
 	RequestID func(r *http.Request) string
 	// Now is the clock; nil means time.Now.
@@ -83,6 +87,7 @@ type Site struct {
 	opts    Options
 	log     *slog.Logger
 	https   bool
+	host    string // the name in PublicURL, without a port
 	brand   brand
 	assets  *assets
 	mux     *http.ServeMux
@@ -91,7 +96,7 @@ type Site struct {
 	patterns []string // of all pages
 }
 
-// New returns the pages. The error is about the brand.
+// New returns the pages. The error is about the brand or the public address.
 func New(opts Options) (*Site, error) {
 	if opts.Now == nil {
 		opts.Now = time.Now
@@ -100,9 +105,14 @@ func New(opts Options) (*Site, error) {
 	if err != nil {
 		return nil, err
 	}
+	public, err := url.Parse(opts.PublicURL)
+	if err != nil {
+		return nil, err
+	}
 	s := &Site{
 		opts: opts, log: opts.Logger, brand: b,
-		https:   strings.HasPrefix(opts.PublicURL, "https://"),
+		https:   public.Scheme == "https",
+		host:    strings.ToLower(public.Hostname()),
 		assets:  newAssets(b),
 		mux:     http.NewServeMux(),
 		origins: http.NewCrossOriginProtection(),
