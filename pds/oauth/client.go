@@ -89,13 +89,15 @@ func (c *client) public() Client {
 func parseClientID(id string) (*url.URL, error) {
 	u, err := url.Parse(id)
 	switch {
-	case err != nil || len(id) > maxURL || u.String() != id:
+	case err != nil || len(id) > maxURL || !isASCII(id) || u.String() != id:
 		return nil, fmt.Errorf("client_id is no URL in its plain form")
 	case u.Scheme != "https":
 		return nil, fmt.Errorf("client_id must be an https URL, or http://localhost for development")
 	case u.User != nil || u.Port() != "" || strings.Contains(id, "#") || u.Opaque != "":
 		return nil, fmt.Errorf("client_id must not have a user name, a port or a fragment")
-	case u.Host == "" || u.Host != strings.ToLower(u.Host) || !strings.Contains(u.Hostname(), ".") || isLocal(u.Hostname()) || isIP(u.Hostname()):
+	case !hostPattern.MatchString(u.Host): // url.Parse takes the escapes out of it: letters of other scripts, of which pages would make another's name
+		return nil, fmt.Errorf("client_id must name a host, in ASCII")
+	case u.Host != strings.ToLower(u.Host) || !strings.Contains(u.Hostname(), ".") || isLocal(u.Hostname()) || isIP(u.Hostname()):
 		return nil, fmt.Errorf("client_id must name a public host")
 	case u.Path == "" || u.Path == "/" || strings.HasSuffix(u.Path, "/"):
 		return nil, fmt.Errorf("client_id must have the path of a document")
@@ -105,6 +107,11 @@ func parseClientID(id string) (*url.URL, error) {
 		return nil, fmt.Errorf("client_id must not have dots as parts of its path")
 	}
 	return u, nil
+}
+
+// isASCII tells whether an address can be shown as it is: nothing in it looks like something else, hides, or turns what stands beside it.
+func isASCII(address string) bool {
+	return !strings.ContainsFunc(address, func(c rune) bool { return c <= ' ' || c > '~' })
 }
 
 func isIP(host string) bool {
@@ -123,7 +130,7 @@ func isLocalhostID(id string) bool {
 // localhostClient makes the client that a client_id on localhost stands for: http://localhost?redirect_uri=…&scope=….
 func localhostClient(id string) (*client, error) {
 	u, err := url.Parse(id)
-	if err != nil || len(id) > maxURL || u.Host != "localhost" || u.Path != "" && u.Path != "/" || strings.Contains(id, "#") {
+	if err != nil || len(id) > maxURL || !isASCII(id) || u.Host != "localhost" || u.Path != "" && u.Path != "/" || strings.Contains(id, "#") {
 		return nil, fmt.Errorf("a client_id on localhost has no port and no path: http://localhost?redirect_uri=…&scope=…")
 	}
 	q, err := url.ParseQuery(u.RawQuery)

@@ -146,6 +146,35 @@ func TestUploadsAreNoClients(t *testing.T) {
 	}
 }
 
+// TestClientIDsAreASCII: pages show the client_id, and its host as the app's name. Letters that look like others, or that hide or turn what stands beside them, are none of it.
+func TestClientIDsAreASCII(t *testing.T) {
+	w := newWorld(t)
+	for what, id := range map[string]string{
+		"a host in another script":        "https://%D0%B5xample.com/m.json", // its е is Cyrillic
+		"a host in wide letters":          "https://%EF%BD%85xample.com/m.json",
+		"a host with a space of no width": "https://example%E2%80%8B.com/m.json",
+		"a host with another dot":         "https://www%E3%80%82example.com/m.json",
+		"a host with a comma":             "https://good.example,example.com/m.json",
+		"a host with quotes":              "https://good.example\"example.com/m.json",
+		"a query that turns round":        "https://example.com/m.json?\u202emoc.doog//:sptth",
+		"a query that hides":              "https://example.com/m.json?\u200b",
+	} {
+		t.Run(what, func(t *testing.T) {
+			a := w.app()
+			a.ClientID = id
+			w.serve("/m.json", with(publicDoc(), fields{"client_id": id, "client_uri": nil}))
+			pushFails(t, a)
+		})
+	}
+	if w.fetched.Load() != 0 {
+		t.Error("they were asked for")
+	}
+	a := w.app()
+	a.ClientID = "https://xn--xample-2of.com/m.json?a=%E2%80%8B"
+	w.serve("/m.json", with(publicDoc(), fields{"client_id": a.ClientID, "client_uri": nil}))
+	a.Push(change{}).OK()
+}
+
 // TestMembersTwice: a document that two readers may understand in two ways is none.
 func TestMembersTwice(t *testing.T) {
 	w := newWorld(t)
