@@ -2,6 +2,7 @@ package pds
 
 import (
 	"encoding/base64"
+	"html"
 	"io"
 	"net/http"
 	"regexp"
@@ -233,4 +234,25 @@ func TestAppInForceIsNotReplaced(t *testing.T) {
 	other, _ := n.factor(t, FactorRequest{Account: alice.did, Action: FactorBegin})
 	v.send("/account/security/app", "do", "confirm", "code", totpNow(t, other.Secret)).shows(200, "/account/security")
 	n.signInWith(t, "alice.test", "alice-password", totpNow(t, other.Secret)).fails(400, "InvalidToken")
+}
+
+var linksInPage = regexp.MustCompile(`(?:href|src|action)="([^"]*)"`)
+
+// A link to a page of ours that does not exist must not become a page full of links to somebody else's.
+func TestWrongAddressesLeadNowhereElse(t *testing.T) {
+	n := startNetwork(t, nil)
+	v := n.visitor(t)
+	v.header.Set("Accept", "text/html")
+	for _, path := range []string{"/%2fevil.example/x", "/%2F%2fevil.example", "/%5cevil.example", "/%2f%5cevil.example", "/javascript:alert(1)", "/%09/evil.example", "//evil.example/x"} {
+		v.open(path)
+		if v.page.status != 404 {
+			t.Fatalf("%s: %d", path, v.page.status)
+		}
+		for _, m := range linksInPage.FindAllSubmatch(v.page.body, -1) {
+			to, err := v.at.Parse(html.UnescapeString(string(m[1])))
+			if err != nil || "http://"+to.Host != n.url || !strings.HasPrefix(to.EscapedPath(), "/") || strings.HasPrefix(to.EscapedPath(), "//") { // browsers take many slashes for two
+				t.Errorf("%s has a link to %s", path, m[1])
+			}
+		}
+	}
 }

@@ -121,13 +121,13 @@ type languageLink struct {
 	Current        bool
 }
 
-// languageLinks lead to this page in each language.
+// languageLinks lead to this page in each language. The path is as the browser sent it: without its escapes, that of a wrong address may begin with two slashes, and would be another site.
 func (r *request) languageLinks() []languageLink {
 	var links []languageLink
 	for _, l := range languageNames {
 		query := r.URL.Query()
 		query.Set("lang", l.Tag)
-		links = append(links, languageLink{l.Tag, l.Name, r.URL.Path + "?" + query.Encode(), l.Tag == r.words.Tag})
+		links = append(links, languageLink{l.Tag, l.Name, r.URL.EscapedPath() + "?" + query.Encode(), l.Tag == r.words.Tag})
 	}
 	return links
 }
