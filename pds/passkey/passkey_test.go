@@ -186,20 +186,3 @@ func TestRegistrationNamesItsCredential(t *testing.T) {
 		t.Errorf("an algorithm that was not asked for: %v", err)
 	}
 }
-
-func FuzzRegister(f *testing.F) {
-	a := passkeytest.New(party.ID, party.Origin)
-	for _, algorithm := range passkey.Algorithms() {
-		r, err := passkey.ParseRegistration(a.Create(encoded, "dXNlcg", passkeytest.NewKey(algorithm)))
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(r.ClientData, r.Attestation)
-	}
-	f.Fuzz(func(t *testing.T, client, attestation []byte) {
-		_, err := party.Register(challenge, passkey.Registration{ID: []byte("x"), ClientData: client, Attestation: attestation})
-		if err != nil && !errors.Is(err, passkey.ErrRefused) {
-			t.Error(err)
-		}
-	})
-}
