@@ -112,6 +112,17 @@ func (h pageHost) ListInvites(ctx context.Context, after string, limit int) ([]s
 	return h.s.store.InvitesBy(ctx, store.InvitesRecent, after, limit)
 }
 
+// Handles implements web.AdminHost.
+func (h pageHost) Handles(ctx context.Context, dids []syntax.DID) map[syntax.DID]syntax.Handle {
+	out := make(map[syntax.DID]syntax.Handle)
+	for _, did := range dids {
+		if acct, err := h.s.store.AccountByDID(ctx, did); err == nil && acct.DeletedAt.IsZero() {
+			out[did] = acct.Handle
+		}
+	}
+	return out
+}
+
 // ListMails implements web.AdminHost.
 func (h pageHost) ListMails(ctx context.Context) ([]web.AdminMail, error) {
 	mails, err := unsentMails(ctx, h.s.store)

@@ -207,6 +207,28 @@ func adminMail(t *testing.T, v *visitor, path string, inbox *mailtest.Server) {
 	}
 }
 
+func TestAdminInvitesTellWhoUsedThem(t *testing.T) {
+	n := startNetwork(t, nil)
+	v, _ := n.administrator(t, "alice")
+	v.open("/admin/mail").shows(200, "/admin/mail", "No mail has been sent yet").open("/admin/mail?to=nobody@example.com").shows(200, "/admin/mail", "Nothing found")
+	v.open("/admin/invites").send("/admin/invites", "do", "create", "count", "1", "uses", "9")
+	code := regexp.MustCompile(`name="code" value="([^"]+)"`).FindStringSubmatch(string(v.page.body))[1]
+	var first string
+	for i := range 8 {
+		did := n.signUp(t, fmt.Sprint("guest", i)).did
+		first = given(first, func() string { return did })
+		at := time.Now().Add(time.Duration(i) * time.Second)
+		if err := n.srv.store.Update(t.Context(), func(tx *store.Tx) error { return tx.UseInvite(t.Context(), code, syntax.DID(did), at) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	v.open("/admin/invites").shows(200, "/admin/invites", "8 of 9 used", "guest0.test", "guest5.test", "…")
+	if _, err := n.srv.adminDeleteAccount(t.Context(), &didInput{DID: syntax.DID(first)}); err != nil {
+		t.Fatal(err)
+	}
+	v.open("/admin/invites").shows(200, "/admin/invites", ">"+first+"<")
+}
+
 func TestAdminListsAndRetries(t *testing.T) {
 	n := startNetwork(t, func(c *Config) { c.Crawlers = []string{"http://127.0.0.1:1"} })
 	v, root := n.administrator(t, "alice")

@@ -26,6 +26,8 @@ type AdminHost interface {
 	ListAccounts(ctx context.Context, q store.AccountQuery) ([]store.ListedAccount, error)
 	AdminAccount(ctx context.Context, did syntax.DID) (*AdminAccount, error)
 	ListInvites(ctx context.Context, after string, limit int) ([]store.Invite, error)
+	// Handles returns the handles of those of the accounts that are here.
+	Handles(ctx context.Context, dids []syntax.DID) map[syntax.DID]syntax.Handle
 	ListMails(ctx context.Context) ([]AdminMail, error)
 	// SentMails lists mails that were sent, the newest first, from below an id on (0: from the newest); with to only those to that address.
 	SentMails(ctx context.Context, to string, before int64, limit int) ([]AdminMail, error)

@@ -6,13 +6,15 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/bluesky-social/indigo/atproto/syntax"
+
 	"perch/pds/store"
 )
 
 const (
 	maxInvitesMade = 100 // codes at once
 	maxInviteUses  = 10_000
-	maxUsesShown   = 20 // of a code
+	maxUsesShown   = 6 // of a code
 	maxJobsShown   = 40
 	maxMailsShown  = 15 // that wait
 )
@@ -23,6 +25,28 @@ type adminInviteList struct {
 	Made    []string // just now
 	Next    string
 	MaxUses int // shown of a code
+
+	handles map[syntax.DID]syntax.Handle
+}
+
+// Who is what an account is called: its handle, or its DID when it is not here any more.
+func (l adminInviteList) Who(did string) string {
+	if h, ok := l.handles[syntax.DID(did)]; ok {
+		return h.String()
+	}
+	return did
+}
+
+// people are the accounts that the list shows.
+func (l adminInviteList) people() []syntax.DID {
+	var dids []syntax.DID
+	for i := range l.Invites {
+		dids = append(dids, syntax.DID(l.Invites[i].ForAccount))
+		for _, use := range l.Invites[i].Uses[:min(l.MaxUses, len(l.Invites[i].Uses))] {
+			dids = append(dids, use.UsedBy)
+		}
+	}
+	return dids
 }
 
 func (r *request) showInvites(f *Form, made []string) error {
@@ -35,6 +59,7 @@ func (r *request) showInvites(f *Form, made []string) error {
 		list.Invites = invites[:adminPageSize]
 		list.Next = "/admin/invites?" + url.Values{"after": {invites[adminPageSize-1].Code}}.Encode()
 	}
+	list.handles = r.site.opts.Host.Handles(r.Context(), list.people())
 	return r.renderForm("admin-invites", f, list)
 }
 
