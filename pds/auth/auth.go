@@ -84,7 +84,7 @@ type Verifier struct {
 	opts     Options
 	secret   []byte
 	sessions *tokenCache
-	replays  *Replays
+	replays  *replays
 	guesses  *guesses
 }
 
@@ -108,7 +108,7 @@ func New(opts Options) (*Verifier, error) {
 	}
 	return &Verifier{
 		opts: opts, secret: secret,
-		sessions: newTokenCache(), replays: NewReplays(maxUsedPerIssuer), guesses: newGuesses(),
+		sessions: newTokenCache(), replays: newReplays(), guesses: newGuesses(),
 	}, nil
 }
 

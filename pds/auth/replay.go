@@ -13,10 +13,8 @@ const (
 	maxUsed = 200_000
 )
 
-// Replays remembers signed tokens that were used, until they expire. It is safe for use by many goroutines.
-type Replays struct {
-	most int // of one issuer
-
+// replays remembers service tokens that were used, until they expire.
+type replays struct {
 	mu        sync.Mutex
 	used      map[[sha256.Size]byte]usedToken // guarded by mu; by issuer and identity of the token
 	perIssuer map[string]int                  // guarded by mu
@@ -28,16 +26,15 @@ type usedToken struct {
 	expires time.Time
 }
 
-// NewReplays returns an empty memory, for so many tokens of one issuer at once; further ones are refused until some expire.
-func NewReplays(most int) *Replays {
-	return &Replays{most: most, used: make(map[[sha256.Size]byte]usedToken), perIssuer: make(map[string]int)}
+func newReplays() *replays {
+	return &replays{used: make(map[[sha256.Size]byte]usedToken), perIssuer: make(map[string]int)}
 }
 
 const replaySweep = time.Minute
 
-// First tells whether the token was not used before, and notes it. Only tokens whose signature is right come here, so nobody can fill the memory
+// first tells whether the token was not used before, and notes it. Only tokens whose signature is right come here, so nobody can fill the memory
 // with another's.
-func (r *Replays) First(issuer string, identity [sha256.Size]byte, expires, now time.Time) bool {
+func (r *replays) first(issuer string, identity [sha256.Size]byte, expires, now time.Time) bool {
 	key := sha256.Sum256(append([]byte(issuer), identity[:]...))
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -47,7 +44,7 @@ func (r *Replays) First(issuer string, identity [sha256.Size]byte, expires, now 
 	if u, ok := r.used[key]; ok && now.Before(u.expires) {
 		return false
 	}
-	if len(r.used) >= maxUsed || r.perIssuer[issuer] >= r.most {
+	if len(r.used) >= maxUsed || r.perIssuer[issuer] >= maxUsedPerIssuer {
 		return false
 	}
 	if _, ok := r.used[key]; !ok {
@@ -57,7 +54,7 @@ func (r *Replays) First(issuer string, identity [sha256.Size]byte, expires, now 
 	return true
 }
 
-func (r *Replays) sweep(now time.Time) {
+func (r *replays) sweep(now time.Time) {
 	r.swept = now
 	for key, u := range r.used {
 		if now.Before(u.expires) {

@@ -32,21 +32,21 @@ func TestReplayOnce(t *testing.T) {
 }
 
 func TestReplaysAreBounded(t *testing.T) {
-	r, now := NewReplays(maxUsedPerIssuer), time.Now()
+	r, now := newReplays(), time.Now()
 	id := func(i int) (out [32]byte) { copy(out[:], fmt.Sprint(i)); return out }
 	for i := range maxUsedPerIssuer {
-		if !r.First(stranger, id(i), now.Add(time.Minute), now) {
+		if !r.first(stranger, id(i), now.Add(time.Minute), now) {
 			t.Fatal("refused a first use")
 		}
 	}
-	if r.First(stranger, id(-1), now.Add(time.Minute), now) {
+	if r.first(stranger, id(-1), now.Add(time.Minute), now) {
 		t.Fatal("one issuer may fill the memory")
 	}
-	if !r.First("did:web:else.example.com", id(0), now.Add(time.Minute), now) {
+	if !r.first("did:web:else.example.com", id(0), now.Add(time.Minute), now) {
 		t.Fatal("another issuer is shut out, or shares its nonces")
 	}
 	later := now.Add(2 * time.Minute)
-	if !r.First(stranger, id(-1), later.Add(time.Minute), later) || len(r.used) != 1 || len(r.perIssuer) != 1 {
+	if !r.first(stranger, id(-1), later.Add(time.Minute), later) || len(r.used) != 1 || len(r.perIssuer) != 1 {
 		t.Fatalf("expired tokens are kept: %d", len(r.used))
 	}
 }

@@ -207,7 +207,7 @@ func (v *Verifier) service(ctx context.Context, token string, method syntax.NSID
 var errUsedBefore = ErrBadJWT.with("jwt was used before")
 
 func (v *Verifier) firstUse(t *parsedService, issuer syntax.DID) bool {
-	return v.replays.First(string(issuer), t.identity(), unix(*t.claims.Expires), v.now())
+	return v.replays.first(string(issuer), t.identity(), unix(*t.claims.Expires), v.now())
 }
 
 // moderator turns a token of the moderation service into a Principal. Who else signs is refused before anything is looked up.

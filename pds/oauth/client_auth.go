@@ -1,15 +1,18 @@
 package oauth
 
 import (
+	"context"
 	"crypto"
-	"crypto/sha256"
 	"encoding/base64"
+	"errors"
 	"net/url"
 	"slices"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
+
+	"perch/pds/store"
 )
 
 const (
@@ -19,8 +22,6 @@ const (
 	maxAssertionAge  = 5 * time.Minute
 	maxAssertionLife = time.Hour
 	assertionSkew    = time.Minute
-	// maxAssertions of one client are remembered at once: those of five minutes, in which one with many people may refresh their sessions.
-	maxAssertions = 20_000
 )
 
 // clientKey is the key by which a confidential client has proved itself. It stays the same for the whole session. It is zero for public clients.
@@ -33,51 +34,101 @@ type clientKey struct {
 // errUnknownKey is the refusal of an assertion whose key the client does not have, as far as is known.
 var errUnknownKey = refuse(InvalidClient, "client_assertion names no key of the client (kid)")
 
-// authenticate checks the client's own proof, if it is one that has to bring it. dpop is the thumbprint of the key in its DPoP proof, "" for none: it must be
-// another. The error is an *Error with InvalidClient.
-func (s *Service) authenticate(c *client, form url.Values, dpop string) (clientKey, error) {
-	assertion, kind := form.Get("client_assertion"), form.Get("client_assertion_type")
+// assertion is what a confidential client has proved itself with. It is good once.
+type assertion struct {
+	id      []byte // hash of client_id and jti
+	expires time.Time
+	used    bool // and this is in the database
+}
+
+func errAssertionUsed() *Error {
+	return refuse(InvalidClient, "client_assertion: it was used before (jti)")
+}
+
+// authenticate checks the client's own proof, if it is one that has to bring it; a public client has none. dpop is the thumbprint of the key in its DPoP proof,
+// "" for none: it must be another. The error is an *Error with InvalidClient.
+func (s *Service) authenticate(c *client, form url.Values, dpop string) (clientKey, *assertion, error) {
+	text, kind := form.Get("client_assertion"), form.Get("client_assertion_type")
 	if form.Has("client_secret") {
-		return clientKey{}, refuse(InvalidClient, "Client secrets are not supported")
+		return clientKey{}, nil, refuse(InvalidClient, "Client secrets are not supported")
 	}
 	if !c.confidential() {
-		if assertion != "" || kind != "" {
-			return clientKey{}, refuse(InvalidClient, "The client's metadata say that it does not authenticate itself")
+		if text != "" || kind != "" {
+			return clientKey{}, nil, refuse(InvalidClient, "The client's metadata say that it does not authenticate itself")
 		}
-		return clientKey{}, nil
+		return clientKey{}, nil, nil
 	}
-	if kind != assertionType || assertion == "" || len(assertion) > maxAssertion {
-		return clientKey{}, refuse(InvalidClient, "The client must authenticate itself with a client_assertion of the type "+assertionType)
+	if kind != assertionType || text == "" || len(text) > maxAssertion {
+		return clientKey{}, nil, refuse(InvalidClient, "The client must authenticate itself with a client_assertion of the type "+assertionType)
 	}
-	parsed, err := jwt.ParseSigned(assertion, []jose.SignatureAlgorithm{jose.SignatureAlgorithm(c.meta.AuthAlgorithm)})
+	parsed, err := jwt.ParseSigned(text, []jose.SignatureAlgorithm{jose.SignatureAlgorithm(c.meta.AuthAlgorithm)})
 	if err != nil || len(parsed.Headers) != 1 {
-		return clientKey{}, refuse(InvalidClient, "client_assertion must be a JWT signed with "+c.meta.AuthAlgorithm).because(err)
+		return clientKey{}, nil, refuse(InvalidClient, "client_assertion must be a JWT signed with "+c.meta.AuthAlgorithm).because(err)
 	}
 	head := parsed.Headers[0]
 	jwk, key, ok := c.key(head.KeyID, head.Algorithm)
 	if !ok {
-		return clientKey{}, errUnknownKey
+		return clientKey{}, nil, errUnknownKey
 	}
 	var claims jwt.Claims
 	if err := parsed.Claims(jwk, &claims); err != nil {
-		return clientKey{}, refuse(InvalidClient, "client_assertion: the signature is wrong").because(err)
+		return clientKey{}, nil, refuse(InvalidClient, "client_assertion: the signature is wrong").because(err)
 	}
 	if wrong := s.checkAssertion(c, &claims); wrong != "" {
-		return clientKey{}, refuse(InvalidClient, "client_assertion: "+wrong)
+		return clientKey{}, nil, refuse(InvalidClient, "client_assertion: "+wrong)
 	}
 	if dpop != "" && same(dpop, key.Thumbprint) {
-		return clientKey{}, refuse(InvalidClient, "The DPoP key must be another than the key of the client")
+		return clientKey{}, nil, refuse(InvalidClient, "The DPoP key must be another than the key of the client")
 	}
-	id := sha256.Sum256([]byte(claims.ID))
-	if !s.replays.First(c.id, id, goodUntil(&claims), s.now()) {
-		return clientKey{}, refuse(InvalidClient, "client_assertion: it was used before (jti)")
-	}
-	return key, nil
+	return key, &assertion{id: hashOf(c.id + " " + claims.ID), expires: goodUntil(&claims)}, nil
 }
 
 // goodUntil is when an assertion is refused in any case.
 func goodUntil(claims *jwt.Claims) time.Time {
 	return earlier(claims.Expiry.Time().Add(assertionSkew), claims.IssuedAt.Time().Add(maxAssertionAge+time.Second))
+}
+
+// checkUnused refuses an assertion that was used before, so that whoever has seen one learns nothing from what else is wrong. What decides is use.
+func (s *Service) checkUnused(ctx context.Context, a *assertion) error {
+	if a == nil {
+		return nil
+	}
+	used, err := s.opts.Store.OAuthAssertionUsed(ctx, a.id, s.now())
+	if err == nil && used {
+		return errAssertionUsed()
+	}
+	return err
+}
+
+// act is update for what a client asks for. The transaction uses up its assertion, before all else: with one that was used before fn is not called.
+func (s *Service) act(ctx context.Context, a *assertion, fn func(tx *store.Tx) (*Error, error)) error {
+	if a == nil {
+		return s.update(ctx, fn)
+	}
+	return s.update(ctx, func(tx *store.Tx) (*Error, error) {
+		switch err := tx.UseOAuthAssertion(ctx, a.id, a.expires); {
+		case errors.Is(err, store.ErrAssertionUsed):
+			a.used = true
+			return errAssertionUsed(), nil
+		case err != nil:
+			return nil, err
+		}
+		tx.AfterCommit(func() { a.used = true })
+		return fn(tx)
+	})
+}
+
+// settle uses up the assertion of a call that came to its end without a transaction. err is what came of the call, and is what it returns unless that is nil. The
+// client may have gone away meanwhile: its assertion was here nevertheless.
+func (s *Service) settle(ctx context.Context, a *assertion, err error) error {
+	if a == nil || a.used {
+		return err
+	}
+	nothing := func(*store.Tx) (*Error, error) { return nil, nil }
+	if refusal := s.act(context.WithoutCancel(ctx), a, nothing); err == nil {
+		return refusal
+	}
+	return err
 }
 
 func (s *Service) checkAssertion(c *client, claims *jwt.Claims) string {

@@ -359,9 +359,6 @@ func TestBadAssertions(t *testing.T) {
 			})
 		}
 	}
-	id := fields{"jti": oauthtest.Random()}
-	a.Push(change{AuthClaim: id}).OK()
-	a.Push(change{AuthClaim: id}).Fails(401, "invalid_client")
 	twin := *a
 	twin.Key = &oauthtest.Key{Private: a.Auth.Private}
 	twin.Push(change{}).Fails(401, "invalid_client") // one key for both

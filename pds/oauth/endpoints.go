@@ -108,10 +108,12 @@ type call struct {
 	r    *http.Request
 	form url.Values
 	url  string // of the endpoint, as apps know it
+
+	assertion *assertion // of who calls; nil for public clients, and before it was checked
 }
 
 // endpoint makes a handler of what an endpoint does. Every answer carries the nonce for the next proof.
-func (s *Service) endpoint(status int, do func(c call) (any, error)) http.HandlerFunc {
+func (s *Service) endpoint(status int, do func(c *call) (any, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("Cache-Control", "no-store")
@@ -120,7 +122,9 @@ func (s *Service) endpoint(status int, do func(c call) (any, error)) http.Handle
 		form, err := readForm(w, r)
 		var out any
 		if err == nil {
-			out, err = do(call{r, form, s.opts.Issuer + r.URL.EscapedPath()})
+			c := &call{r: r, form: form, url: s.opts.Issuer + r.URL.EscapedPath()}
+			out, err = do(c)
+			err = s.settle(r.Context(), c.assertion, err)
 		}
 		if err != nil {
 			s.fail(w, r, err)
@@ -193,27 +197,34 @@ func clip(s string) string {
 
 // caller is who has made a call: a client, and the key that it holds tokens by.
 type caller struct {
-	client *client
-	key    clientKey // zero for public clients
-	jkt    string    // thumbprint of the DPoP key; "" without a proof
+	client    *client
+	key       clientKey  // zero for public clients
+	assertion *assertion // nil for public clients; to be used up by act
+	jkt       string     // thumbprint of the DPoP key; "" without a proof
 }
 
 // identify finds out who calls: the proof of the DPoP key first, because the rest may cost a request to the client's host.
-func (s *Service) identify(c call) (caller, error) {
+func (s *Service) identify(c *call) (caller, error) {
 	proof, err := dpop.FromHeader(c.r.Header)
+	jkt := ""
 	if err == nil && proof != "" {
-		var jkt string
-		if jkt, err = s.opts.DPoP.Verify(proof, dpop.Request{Method: c.r.Method, URL: c.url}); err == nil {
-			return s.identifyClient(c, jkt)
-		}
+		jkt, err = s.opts.DPoP.Verify(proof, dpop.Request{Method: c.r.Method, URL: c.url})
 	}
 	if err != nil {
 		return caller{}, proofError(err)
 	}
-	return s.identifyClient(c, "")
+	who, err := s.identifyClient(c, jkt)
+	if err == nil {
+		err = s.checkUnused(c.r.Context(), who.assertion)
+	}
+	if err != nil {
+		return caller{}, err
+	}
+	c.assertion = who.assertion
+	return who, nil
 }
 
-func (s *Service) identifyClient(c call, jkt string) (caller, error) {
+func (s *Service) identifyClient(c *call, jkt string) (caller, error) {
 	id := c.form.Get("client_id")
 	if id == "" {
 		return caller{}, refuse(InvalidRequest, "client_id is missing")
@@ -222,12 +233,12 @@ func (s *Service) identifyClient(c call, jkt string) (caller, error) {
 	if err != nil {
 		return caller{}, err
 	}
-	key, err := s.authenticate(cl, c.form, jkt)
+	key, assertion, err := s.authenticate(cl, c.form, jkt)
 	if errors.Is(err, errUnknownKey) { // it may be a new key of the client's
 		if cl, err = s.clients.newer(c.r.Context(), cl); err != nil {
 			return caller{}, err
 		}
-		key, err = s.authenticate(cl, c.form, jkt)
+		key, assertion, err = s.authenticate(cl, c.form, jkt)
 	}
-	return caller{cl, key, jkt}, err
+	return caller{cl, key, assertion, jkt}, err
 }

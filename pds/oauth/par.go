@@ -60,7 +60,7 @@ type pushOutput struct {
 }
 
 // push takes a request from an app, checks all that can be checked without the person, and keeps it.
-func (s *Service) push(c call) (any, error) {
+func (s *Service) push(c *call) (any, error) {
 	who, err := s.identify(c)
 	if err != nil {
 		return nil, err
@@ -80,21 +80,22 @@ func (s *Service) push(c call) (any, error) {
 	secret, id := newSecret()
 	now := s.now()
 	ctx := c.r.Context()
-	err = s.opts.Store.Update(ctx, func(tx *store.Tx) error {
+	err = s.act(ctx, who.assertion, func(tx *store.Tx) (*Error, error) {
 		if err := tx.EmptyOAuthRequests(ctx, now.Add(-overGrace), emptiedPerPush); err != nil {
-			return err
+			return nil, err
 		}
-		return tx.CreateOAuthRequest(ctx, store.OAuthRequest{
+		err := tx.CreateOAuthRequest(ctx, store.OAuthRequest{
 			ID: id, ClientID: who.client.id, Challenge: hashOf(p.Challenge), State: hashOf(who.client.id + " " + p.State), Data: string(data),
 			ExpiresAt: now.Add(RequestLifetime), ForgetAt: now.Add(challengeMemory),
 		})
+		switch {
+		case errors.Is(err, store.ErrChallengeUsed):
+			return refuse(InvalidRequest, "code_challenge was used before: each request needs its own"), nil
+		case errors.Is(err, store.ErrStateUsed):
+			return refuse(InvalidRequest, "state was used before: each request needs its own"), nil
+		}
+		return nil, err
 	})
-	switch {
-	case errors.Is(err, store.ErrChallengeUsed):
-		return nil, refuse(InvalidRequest, "code_challenge was used before: each request needs its own")
-	case errors.Is(err, store.ErrStateUsed):
-		return nil, refuse(InvalidRequest, "state was used before: each request needs its own")
-	}
 	return pushOutput{requestPrefix + secret, int(RequestLifetime.Seconds())}, err
 }
 

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"time"
 
-	"perch/pds/auth"
 	"perch/pds/oauth/dpop"
 	"perch/pds/store"
 )
@@ -61,7 +60,6 @@ type Service struct {
 	opts    Options
 	clients *clients
 	sets    *sets
-	replays *auth.Replays // of client assertions
 	grants  grantCache
 }
 
@@ -73,14 +71,12 @@ func New(opts Options) *Service {
 	if opts.Logger == nil {
 		opts.Logger = slog.Default()
 	}
-	return &Service{
-		opts: opts, clients: newClients(opts.Client, opts.TrustedClients, opts.Now), sets: newSets(opts.Lexicon, opts.Now), replays: auth.NewReplays(maxAssertions),
-	}
+	return &Service{opts: opts, clients: newClients(opts.Client, opts.TrustedClients, opts.Now), sets: newSets(opts.Lexicon, opts.Now)}
 }
 
 func (s *Service) now() time.Time { return s.opts.Now() }
 
-// Sweep removes sessions and requests that are over, a thousand at a time.
+// Sweep removes sessions, requests and client assertions that are over, a thousand at a time.
 func (s *Service) Sweep(ctx context.Context) error {
 	const batch = 1000
 	for {

@@ -34,7 +34,7 @@ type tokenOutput struct {
 }
 
 // token trades a code or a refresh token for tokens.
-func (s *Service) token(c call) (any, error) {
+func (s *Service) token(c *call) (any, error) {
 	kind := c.form.Get("grant_type")
 	switch kind {
 	case grantCode, grantRefresh:
@@ -70,7 +70,7 @@ func (s *Service) redeem(ctx context.Context, who caller, get func(string) strin
 	}
 	var ses store.OAuthSession
 	var acct *store.Account
-	err := s.update(ctx, func(tx *store.Tx) (*Error, error) {
+	err := s.act(ctx, who.assertion, func(tx *store.Tx) (*Error, error) {
 		row, err := tx.OAuthCode(ctx, hashOf(code))
 		if errors.Is(err, store.ErrNotFound) {
 			return invalidGrant("The code is not valid"), nil
@@ -228,7 +228,7 @@ func (s *Service) refresh(ctx context.Context, who caller, refreshToken, scopes 
 	}
 	var next store.OAuthSession
 	var acct *store.Account
-	err = s.update(ctx, func(tx *store.Tx) (*Error, error) {
+	err = s.act(ctx, who.assertion, func(tx *store.Tx) (*Error, error) {
 		now, err := tx.OAuthSession(ctx, t.session)
 		if errors.Is(err, store.ErrNotFound) {
 			return invalidGrant("The session has ended"), nil
@@ -308,7 +308,7 @@ func (s *Service) judge(who caller, t token, ses *store.OAuthSession) (verdict, 
 }
 
 // revoke ends the session of a token (RFC 7009). A token that is not valid is no error.
-func (s *Service) revoke(c call) (any, error) {
+func (s *Service) revoke(c *call) (any, error) {
 	text := c.form.Get("token")
 	if text == "" {
 		return nil, refuse(InvalidRequest, "token is missing")
@@ -330,7 +330,7 @@ func (s *Service) revoke(c call) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		return struct{}{}, s.opts.Store.Update(ctx, func(tx *store.Tx) error { return tx.EndOAuthSession(ctx, ses.ID) })
+		return struct{}{}, s.act(ctx, who.assertion, func(tx *store.Tx) (*Error, error) { return nil, tx.EndOAuthSession(ctx, ses.ID) })
 	}
 	return struct{}{}, nil
 }

@@ -43,6 +43,8 @@ type world struct {
 	acct      *store.Account
 	accounts  *account.Service
 	now       atomic.Pointer[time.Time]
+	path      string // of the database
+	mux       atomic.Pointer[http.ServeMux]
 	docs      map[string]http.HandlerFunc // of the clients' host, by path
 	client    *http.Client                // that fetches them
 	fetched   atomic.Int64
@@ -56,23 +58,36 @@ func newWorld(t testing.TB) *world {
 	t.Helper()
 	w := &world{t: t, docs: map[string]http.HandlerFunc{}, lexicons: map[string]string{}}
 	w.at(time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC))
-	var err error
-	if w.st, err = store.Open(context.Background(), store.Options{Path: filepath.Join(t.TempDir(), "perch.db"), Now: w.clock}); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { w.st.Close() })
-	box, err := seal.New(make([]byte, seal.KeySize))
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.accounts = account.New(account.Options{Store: w.st, Seal: box, Hostname: "pds.example.com", ServiceDomains: []string{".example.com"}, Now: w.clock})
-	w.acct = w.person("alice", "did:plc:aaaaaaaaaaaaaaaaaaaaaaaa")
-	mux := http.NewServeMux()
-	server := httptest.NewServer(mux)
+	w.path = filepath.Join(t.TempDir(), "perch.db")
+	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { w.mux.Load().ServeHTTP(rw, r) }))
 	t.Cleanup(server.Close)
 	w.url = server.URL
-	w.start(mux)
+	w.start()
+	t.Cleanup(func() { w.st.Close() })
+	w.acct = w.person("alice", "did:plc:aaaaaaaaaaaaaaaaaaaaaaaa")
 	return w
+}
+
+// restart ends the server and starts another on the same database.
+func (w *world) restart() {
+	w.t.Helper()
+	if err := w.st.Close(); err != nil {
+		w.t.Fatal(err)
+	}
+	w.start()
+}
+
+func (w *world) openStore() {
+	w.t.Helper()
+	var err error
+	if w.st, err = store.Open(context.Background(), store.Options{Path: w.path, Now: w.clock}); err != nil {
+		w.t.Fatal(err)
+	}
+	box, err := seal.New(make([]byte, seal.KeySize))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.accounts = account.New(account.Options{Store: w.st, Seal: box, Hostname: "pds.example.com", ServiceDomains: []string{".example.com"}, Now: w.clock})
 }
 
 func (w *world) at(t time.Time)       { w.now.Store(&t) }
@@ -95,8 +110,12 @@ func (w *world) person(name, did string) *store.Account {
 
 func (w *world) newProofs() *dpop.Verifier { return dpop.New([]byte("secret of the nonces"), w.clock) }
 
-// start builds the server on the mux.
-func (w *world) start(mux *http.ServeMux) {
+// start builds the server on its database.
+func (w *world) start() {
+	w.t.Helper()
+	w.openStore()
+	mux := http.NewServeMux()
+	w.mux.Store(mux)
 	proofs := w.newProofs()
 	w.client = w.clientHost()
 	w.svc = oauth.New(oauth.Options{

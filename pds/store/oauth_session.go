@@ -116,12 +116,19 @@ func (tx *Tx) deleteOAuthSessions(ctx context.Context, query string, args ...any
 	return tx.deleteReturning(ctx, tx.s.accounts.oauth.forget, query, args...)
 }
 
-// SweepOAuth removes up to limit sessions that ended and requests that are over before the time given, and returns how many they were.
-func (tx *Tx) SweepOAuth(ctx context.Context, before time.Time, limit int) (int64, error) {
-	n, err := tx.execCount(ctx, `DELETE FROM oauth_session WHERE id IN (SELECT id FROM oauth_session WHERE expires_at < ? LIMIT ?)`, micros(before), limit)
-	if err != nil {
-		return n, err
+// SweepOAuth removes up to limit sessions that ended, as many requests that are over and as many assertions of clients that expired before the time given. It
+// returns how many of one kind they were at most.
+func (tx *Tx) SweepOAuth(ctx context.Context, before time.Time, limit int) (most int64, err error) {
+	for _, query := range []string{
+		`DELETE FROM oauth_session WHERE id IN (SELECT id FROM oauth_session WHERE expires_at < ? LIMIT ?)`,
+		`DELETE FROM oauth_request WHERE id IN (SELECT id FROM oauth_request WHERE forget_at < ? LIMIT ?)`,
+		`DELETE FROM oauth_assertion WHERE id IN (SELECT id FROM oauth_assertion WHERE expires_at < ? LIMIT ?)`,
+	} {
+		n, err := tx.execCount(ctx, query, micros(before), limit)
+		if err != nil {
+			return most, err
+		}
+		most = max(most, n)
 	}
-	m, err := tx.execCount(ctx, `DELETE FROM oauth_request WHERE id IN (SELECT id FROM oauth_request WHERE forget_at < ? LIMIT ?)`, micros(before), limit)
-	return max(n, m), err
+	return most, nil
 }
