@@ -3,12 +3,15 @@ package identity
 import (
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"net/url"
 	"strings"
+	"unicode"
 
 	"github.com/bluesky-social/indigo/atproto/atcrypto"
 	"github.com/bluesky-social/indigo/atproto/syntax"
 	"github.com/mr-tron/base58"
+	"golang.org/x/net/idna"
 )
 
 // Names of the entries of an atproto DID document.
@@ -187,18 +190,44 @@ func (d *Document) PDSEndpoint() (string, bool) {
 	return "", false
 }
 
-// Origin returns scheme, host and port of a URL that has nothing else, in the one form that two URLs of the same server have.
+// Origin returns scheme, host and port of a URL that has nothing else, in the one form that two URLs of the same server have. Its host is in ASCII, as the client asks for it and as
+// pages show it.
 func Origin(endpoint string) (string, bool) {
 	u, err := url.Parse(endpoint)
-	if err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Hostname() == "" {
+	if err != nil || (u.Scheme != "https" && u.Scheme != "http") {
 		return "", false
 	}
 	if (u.Path != "" && u.Path != "/") || u.User != nil || u.RawQuery != "" || u.ForceQuery || strings.Contains(endpoint, "#") {
 		return "", false
 	}
-	host := strings.ToLower(u.Host)
-	if port := map[string]string{"https": ":443", "http": ":80"}[u.Scheme]; u.Port() != "" {
-		host = strings.TrimSuffix(host, port)
+	host, ok := plainHost(u.Hostname())
+	if !ok {
+		return "", false
 	}
-	return u.Scheme + "://" + strings.TrimSuffix(host, ":"), true
+	if strings.Contains(host, ":") {
+		host = "[" + host + "]"
+	}
+	if port := u.Port(); port != "" && port != map[string]string{"https": "443", "http": "80"}[u.Scheme] {
+		host += ":" + port
+	}
+	return u.Scheme + "://" + host, true
+}
+
+// plainHost is a host as it is looked up: letters of other scripts as punycode, small, without the root's dot. ok is false for what no host is called.
+func plainHost(host string) (plain string, ok bool) {
+	if addr, err := netip.ParseAddr(host); err == nil {
+		return addr.String(), addr.Zone() == ""
+	}
+	plain = strings.TrimSuffix(strings.ToLower(host), ".")
+	if strings.ContainsFunc(plain, func(c rune) bool { return c > unicode.MaxASCII }) {
+		var err error
+		if plain, err = idna.Lookup.ToASCII(plain); err != nil {
+			return "", false
+		}
+		plain = strings.TrimSuffix(plain, ".")
+	}
+	odd := func(c rune) bool {
+		return !(c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || strings.ContainsRune(".-_", c))
+	}
+	return plain, plain != "" && !strings.ContainsFunc(plain, odd)
 }

@@ -224,8 +224,10 @@ func TestMigrateOutToAHostThatNamesAnother(t *testing.T) {
 	v := m.old.visitor(t)
 	v.signIn("alice.test", "alice-password")
 	v.open("/account/move/progress").shows(200, "/account/move/progress", "Enter the code from the mail", "other.evil.example")
-	endpoint = "javascript:alert(1)"
-	if err := m.confirm(); err == nil || m.old.lastOp().Services["atproto_pds"].Endpoint != m.old.srv.cfg.PublicURL() {
-		t.Errorf("the DID names no server: %v", err)
+	here := m.old.srv.cfg.PublicURL()
+	for _, endpoint = range []string{"javascript:alert(1)", here, strings.ToUpper(here), here + "/"} {
+		if err := m.confirm(); err == nil || m.old.lastOp().Services["atproto_pds"].Endpoint != here {
+			t.Errorf("the DID names %s: %v", endpoint, err)
+		}
 	}
 }

@@ -47,12 +47,12 @@ func (m *Manager) plan(ctx context.Context, mv *move) (*plc.Operation, error) {
 	switch {
 	case err != nil:
 		return nil, err
-	case endpoint == "" || key == "" || strings.TrimSuffix(endpoint, "/") == m.opts.Here.URL():
+	case endpoint == "" || key == "":
 		return nil, errors.New("the new host does not say what the DID should name")
 	}
 	origin, ok := identity.Origin(endpoint)
-	if !ok {
-		return nil, fmt.Errorf("the new host wants the DID to name %.100q, which is no server", endpoint)
+	if !ok || origin == m.opts.Here.URL() { // in whatever letters
+		return nil, fmt.Errorf("the new host wants the DID to name %.100q, which is no server, or this one", endpoint)
 	}
 	mv.Endpoint, mv.Key, mv.Handle = origin, key, handle
 	mv.Document = to.document()
