@@ -256,3 +256,19 @@ func TestWrongAddressesLeadNowhereElse(t *testing.T) {
 		}
 	}
 }
+
+// The pages trust scripts of their own origin. Whatever else that origin answers is never taken for one, however much of it a stranger has written.
+func TestNothingIsTakenForWhatItIsNot(t *testing.T) {
+	n := startNetwork(t, nil)
+	alice := n.signUp(t, "alice")
+	v := n.visitor(t)
+	for _, path := range []string{
+		"/", "/nothing", "/xrpc/_health", "/xrpc/com.example.unknown", "/xrpc/com.atproto.repo.getRecord", "/xrpc/com.atproto.sync.getRepo?did=" + alice.did,
+		"/xrpc/com.atproto.repo.listRecords?collection=app.bsky.feed.post&repo=" + alice.did, "/xrpc/com.atproto.sync.getBlob?did=" + alice.did + "&cid=x", "/.well-known/atproto-did",
+		"/.well-known/oauth-authorization-server", "/.well-known/oauth-protected-resource", "/oauth/jwks", "/oauth/token", "/robots.txt", "/tls-check?domain=x", "/oauth/authorize",
+	} {
+		if got := v.open(path).page.header.Get("X-Content-Type-Options"); got != "nosniff" {
+			t.Errorf("%s: %d, %q", path, v.page.status, got)
+		}
+	}
+}

@@ -17,6 +17,9 @@ var ErrCutOff = errors.New("requests were cut off")
 // statusClientGone stands in the log for requests whose client left before the answer.
 const statusClientGone = 499
 
+// noSniff keeps browsers from guessing at what an answer is: what strangers wrote is no script, whoever asks for it as one.
+var noSniff = []string{"nosniff"}
+
 // serve wraps the router: request id, panics, the log line.
 func (m *Mux) serve(w http.ResponseWriter, r *http.Request) {
 	c := &call{Context: r.Context(), mux: m, id: requestID(r), ip: m.proxies.client(r), start: time.Now()}
@@ -24,6 +27,7 @@ func (m *Mux) serve(w http.ResponseWriter, r *http.Request) {
 	c.r = r.WithContext(c)
 	c.w.ResponseWriter, c.w.c, c.w.touched = w, c, c.start
 	w.Header()["X-Request-Id"] = []string{c.id}
+	w.Header()["X-Content-Type-Options"] = noSniff
 	defer m.end(c)
 	m.echo.ServeHTTP(&c.w, c.r)
 }

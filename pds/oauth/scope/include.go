@@ -58,11 +58,26 @@ func ParseSet(name string, lexicon []byte) (*PermissionSet, error) {
 	}, nil
 }
 
-// PlainText is text for people: without what turns its direction or hides, and not endless.
+// maxMarks is how many accents a letter may carry. Languages need fewer; many of them are a tower of ink over the lines around.
+const maxMarks = 4
+
+// PlainText is text for people, on one line: without what turns its direction, hides, or covers what stands beside it, and not endless.
 func PlainText(s string, most int) string {
-	out := make([]rune, 0, min(len(s), most))
+	out, marks := make([]rune, 0, min(len(s), most)), 0
 	for _, c := range s {
+		if isBlank(c) {
+			c = ' '
+			if len(out) == 0 || out[len(out)-1] == ' ' {
+				continue
+			}
+		}
 		if unicode.IsControl(c) || unicode.Is(unicode.Cf, c) {
+			continue
+		}
+		if marks++; !unicode.Is(unicode.M, c) {
+			marks = 0
+		}
+		if marks > maxMarks {
 			continue
 		}
 		if len(out) == most {
@@ -70,7 +85,12 @@ func PlainText(s string, most int) string {
 		}
 		out = append(out, c)
 	}
-	return string(out)
+	return strings.TrimSuffix(string(out), " ")
+}
+
+// isBlank tells whether a character is seen as a space of some width. Some are letters to Unicode.
+func isBlank(c rune) bool {
+	return unicode.IsSpace(c) || strings.ContainsRune("\u115f\u1160\u2800\u3164\uffa0", c)
 }
 
 func plainTexts(all map[string]string, most int) map[string]string {

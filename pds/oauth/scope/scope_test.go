@@ -218,3 +218,15 @@ func TestTextsOfSets(t *testing.T) {
 		t.Errorf("a set without end: %v", err)
 	}
 }
+
+// Whoever writes a permission set writes what the question shows: nothing in it pushes the name of its author away, or covers it.
+func TestPlainTextKeepsItsPlace(t *testing.T) {
+	for text, want := range map[string]string{
+		"Read\u00a0\u3000\u2003it\n\tall": "Read it all", "\u3164\u3164\u115f\uffa0": "", "\u2800 Read \u2028\u2029it ": "Read it",
+		"a" + strings.Repeat("\u0301", 50) + "b\u0301": "a\u0301\u0301\u0301\u0301b\u0301", "Đọc tất cả": "Đọc tất cả", "שָׁלוֹם": "שָׁלוֹם", "อ่านทั้งหมด": "อ่านทั้งหมด", "読む": "読む",
+	} {
+		if got := PlainText(text, 200); got != want {
+			t.Errorf("%q is shown as %q, want %q", text, got, want)
+		}
+	}
+}
