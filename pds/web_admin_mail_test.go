@@ -12,7 +12,7 @@ func TestAdminSeesWhatWasSent(t *testing.T) {
 	v, _ := n.administrator(t, "alice")
 	bob := n.signUp(t, "bob")
 	bob.post(requestConfirm, nil).ok()
-	v.open("/admin/mail").shows(200, "/admin/mail", "Email Confirmation", "waiting", "Nothing found")
+	v.open("/admin/mail").shows(200, "/admin/mail", "Email Confirmation", "waiting", "No mail has been sent yet").saysNot("Nothing found")
 	n.srv.runJobs(t.Context())
 	code := nextCode(inbox)
 	v.open("/admin/mail?to=+Bob@example.com").shows(200, "/admin/mail", "No mail is waiting", "Email Confirmation", "bob@example.com</span> <a", "bob.test").saysNot(code, "Nothing found")
