@@ -74,11 +74,8 @@ func callerAgain(ctx context.Context) error {
 // callFor is the request of a registered method as a call to the service that it is for, if the caller may have it made.
 func (s *Server) callFor(ctx context.Context, r *http.Request, caller proxy.Caller) (proxy.Call, error) {
 	method := syntax.NSID(xrpc.NSID(ctx))
-	target, err := s.proxy.Target(ctx, r.Header, method)
+	target, err := s.proxy.Target(ctx, r.Header, method, caller)
 	if err != nil {
-		return proxy.Call{}, err
-	}
-	if err := caller.Check(method, target.Ref()); err != nil {
 		return proxy.Call{}, err
 	}
 	return proxy.Call{User: caller.DID, Method: method, Target: target, Query: r.URL.RawQuery, Header: r.Header, Again: caller.Again}, nil

@@ -3,10 +3,14 @@ package pds
 import (
 	"bytes"
 	"net/http"
+	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
+
+	"perch/pds/oauth/oauthtest"
 )
 
 func TestGetFeed(t *testing.T) {
@@ -130,6 +134,37 @@ func TestMethodsThatAreNotPassedOn(t *testing.T) {
 	alice.get("app.bsky.unknown.notYetKnown").ok()
 	if c := v.calls("app.bsky.unknown.notYetKnown"); len(c) != 1 || c[0].iss != alice.did {
 		t.Errorf("%+v", c)
+	}
+}
+
+// An app that may not call a method has the server look for nobody: a DID document would be fetched on its word.
+func TestNoServiceIsLookedUpWithoutRights(t *testing.T) {
+	_, n := startAppView(t, nil)
+	alice := n.signUp(t, "alice")
+	var asked atomic.Int64
+	stranger := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		asked.Add(1)
+		http.NotFound(w, nil)
+	}))
+	t.Cleanup(stranger.Close)
+	did := "did:web:localhost%3A" + stranger.URL[strings.LastIndexByte(stranger.URL, ':')+1:]
+	header := oauthtest.Change{HTTP: http.Header{"Atproto-Proxy": {did + "#bsky_appview"}}}
+	for _, scope := range []string{"atproto", "atproto rpc:app.bsky.feed.getTimeline?aud=did:web:other.example.com%23bsky_appview"} {
+		app := alice.letIn(scope)
+		for _, method := range []string{"app.bsky.feed.getTimeline", "app.bsky.feed.getFeed?feed=at://did:web:maker.example.com/app.bsky.feed.generator/known",
+			"app.bsky.actor.getPreferences", "com.example.unknown"} {
+			app.Call(http.MethodGet, "/xrpc/"+method, "", "", header).Fails(403, "ScopeMissingError")
+		}
+		report := `{"reasonType":"com.atproto.moderation.defs#reasonSpam","subject":{"$type":"com.atproto.admin.defs#repoRef","did":"` + alice.did + `"}}`
+		app.Call(http.MethodPost, "/xrpc/com.atproto.moderation.createReport", "application/json", report, header).Fails(403, "ScopeMissingError")
+	}
+	if asked.Load() != 0 {
+		t.Errorf("the stranger was asked %d times", asked.Load())
+	}
+	alice.letIn("atproto rpc:com.example.unknown?aud="+strings.ReplaceAll(did, "%", "%25")+"%23bsky_appview").
+		Call(http.MethodGet, "/xrpc/com.example.unknown", "", "", header).Fails(400, "InvalidRequest")
+	if asked.Load() == 0 {
+		t.Error("who may call it was not asked for, either")
 	}
 }
 

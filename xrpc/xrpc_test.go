@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
 )
@@ -296,6 +297,13 @@ func TestFallbackGetsUnknownMethods(t *testing.T) {
 	got = ""
 	if w := do(m.Handler(), "GET", "/xrpc/not-an-nsid", ""); w.Code != 400 || got != "" {
 		t.Errorf("an invalid NSID went to the fallback: %d %s", w.Code, got)
+	}
+	m.opts.RateLimits.Global = &RateLimit{Points: 1, Window: time.Minute}
+	m = testMux(m.opts)
+	do(m.Handler(), "GET", "/xrpc/com.example.some.method", "")
+	got = ""
+	if w := do(m.Handler(), "GET", "/xrpc/com.example.some.method", ""); w.Code != 429 || got != "" {
+		t.Errorf("beyond the limit: %d %s", w.Code, got)
 	}
 }
 

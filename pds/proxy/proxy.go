@@ -140,14 +140,8 @@ func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, caller Caller) err
 	if err := checkVerb(r); err != nil {
 		return err
 	}
-	if err := caller.standing(); err != nil { // before a DID is resolved for them
-		return err
-	}
-	target, err := p.Target(r.Context(), r.Header, method)
+	target, err := p.Target(r.Context(), r.Header, method, caller)
 	if err != nil {
-		return err
-	}
-	if err := caller.Check(method, target.Ref()); err != nil {
 		return err
 	}
 	return p.Forward(w, r, Call{User: caller.DID, Method: method, Target: target, Again: caller.Again})

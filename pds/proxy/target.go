@@ -23,13 +23,42 @@ type Target struct {
 // Ref returns "did#service", the form that OAuth scopes name.
 func (t Target) Ref() string { return t.DID.String() + "#" + t.Service }
 
-// Target returns the service that a request for method goes to: the one its
-// atproto-proxy header names, or else the default. The error is an *Error.
-func (p *Proxy) Target(ctx context.Context, header http.Header, method syntax.NSID) (Target, error) {
-	if named := strings.Join(header.Values(HeaderName), ", "); named != "" {
-		return p.named(ctx, named)
+// Target returns the service that a request of caller for method goes to: the one its
+// atproto-proxy header names, or else the default. A service that the caller may not call is
+// not looked for: nobody else has the server fetch DID documents. The error is an *Error, or
+// that of caller.Allow.
+func (p *Proxy) Target(ctx context.Context, header http.Header, method syntax.NSID, caller Caller) (Target, error) {
+	if err := caller.standing(); err != nil {
+		return Target{}, err
 	}
-	return p.Default(method)
+	t, err := p.wanted(header, method)
+	if err != nil {
+		return Target{}, err
+	}
+	if err := caller.Check(method, t.Ref()); err != nil {
+		return Target{}, err
+	}
+	if t.URL != "" {
+		return t, nil
+	}
+	return p.Service(ctx, t.DID, t.Service)
+}
+
+// wanted is the service that the request asks for. One that its header names has no URL yet.
+func (p *Proxy) wanted(header http.Header, method syntax.NSID) (Target, error) {
+	named := strings.Join(header.Values(HeaderName), ", ")
+	if named == "" {
+		return p.Default(method)
+	}
+	text, service, err := parseHeader(named)
+	if err != nil {
+		return Target{}, err
+	}
+	did, err := syntax.ParseDID(text)
+	if err != nil {
+		return Target{}, unresolved("could not resolve proxy did", err)
+	}
+	return Target{DID: did, Service: service}, nil
 }
 
 // Default returns the service for requests that name none. The error is an
@@ -46,19 +75,6 @@ func (p *Proxy) Default(method syntax.NSID) (Target, error) {
 		return Target{}, badRequest("No service configured for " + method.String())
 	}
 	return *t, nil
-}
-
-// named resolves the value of an atproto-proxy header.
-func (p *Proxy) named(ctx context.Context, value string) (Target, error) {
-	did, service, err := parseHeader(value)
-	if err != nil {
-		return Target{}, err
-	}
-	parsed, err := syntax.ParseDID(did)
-	if err != nil {
-		return Target{}, unresolved("could not resolve proxy did", err)
-	}
-	return p.Service(ctx, parsed, service)
 }
 
 // Service finds the service with the id (without '#') in the DID document of
