@@ -73,7 +73,7 @@ func TestAppIsLetIn(t *testing.T) {
 	v.shows(200, "/account/sign-in", "Continue to", "Cancel and go back")
 	v.send("/account/sign-in", "identifier", "alice.test", "password", "alice-password", "next", v.address()).shows(200, "/oauth/authorize",
 		"alice.test", "Publish: posts", "Upload pictures", "See your e-mail address", "repo:app.bsky.feed.post?action=create")
-	if policy := v.page.header.Get("Content-Security-Policy"); !strings.Contains(policy, "form-action 'self' http://127.0.0.1") {
+	if policy := v.page.header.Get("Content-Security-Policy"); !strings.Contains(policy, "form-action 'self' http:;") {
 		t.Errorf("the way back is shut: %s", policy)
 	}
 	code := v.decide("allow", "repo:app.bsky.feed.post?action=create", "blob:image/*").sentBack().Get("code")

@@ -25,7 +25,7 @@ func (s *Service) Open(ctx context.Context, clientID, requestURI, device string)
 	}
 	c, err := s.clients.get(ctx, clientID)
 	if errors.Is(err, &Error{Code: InvalidClientMeta}) { // what it says is for the app's makers: a page does not quote strangers
-		return nil, refuse(InvalidClientMeta, "The document at the app's client_id cannot be had, or is not right any more").because(err)
+		return nil, refuse(InvalidClientMeta, "The document at the app's client_id is gone, or not right any more").because(err)
 	}
 	if err != nil {
 		return nil, err

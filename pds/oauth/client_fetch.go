@@ -18,7 +18,7 @@ import (
 const (
 	clientFresh    = 10 * time.Minute // how long metadata are used without asking again
 	clientStale    = 24 * time.Hour   // how long when the client's host does not answer
-	clientFailed   = 20 * time.Second // how long a failure is believed
+	clientFailed   = 20 * time.Second // how long a failure is believed, and a host that does not answer not asked again
 	clientKeys     = 30 * time.Second // how long a key that is not in the metadata is not looked for again
 	clientTimeout  = 8 * time.Second
 	maxClients     = 2000
@@ -48,7 +48,17 @@ type knownClient struct {
 	err    error
 	at     time.Time
 	asked  time.Time // for a key that is not among the client's; last
+	away   time.Time // when the host did not answer, last, since client was fetched
 	bytes  int
+}
+
+// settled tells whether there is nothing to ask the client's host now.
+func (k knownClient) settled(now time.Time) bool {
+	age := now.Sub(k.at)
+	if k.err != nil {
+		return age < clientFailed
+	}
+	return age < clientFresh || age < clientStale && now.Sub(k.away) < clientFailed
 }
 
 func newClients(c *http.Client, trusted []string, now func() time.Time) *clients {
@@ -57,7 +67,7 @@ func newClients(c *http.Client, trusted []string, now func() time.Time) *clients
 	}
 }
 
-// get returns the client of the id. The error is an *Error with InvalidClientMeta.
+// get returns the client of the id. The error is an *Error: InvalidClientMeta, or Unavailable when the client's host does not answer.
 func (c *clients) get(ctx context.Context, id string) (*client, error) {
 	if isLocalhostID(id) {
 		cl, err := localhostClient(id)
@@ -70,8 +80,7 @@ func (c *clients) get(ctx context.Context, id string) (*client, error) {
 	if err != nil {
 		return nil, refuse(InvalidClientMeta, err.Error())
 	}
-	k, ok := c.lookUp(id)
-	if ok && (k.err == nil && c.now().Sub(k.at) < clientFresh || k.err != nil && c.now().Sub(k.at) < clientFailed) {
+	if k, ok := c.lookUp(id); ok && k.settled(c.now()) {
 		return k.client, k.err
 	}
 	return c.fetch(ctx, id, u.Host)
@@ -167,16 +176,33 @@ func (c *clients) forgetBusy(host string) {
 // errUnreachable says that a host did not answer, which may be over soon; it says nothing about the client.
 var errUnreachable = errors.New("does not answer")
 
-// keep remembers what came of a fetch. When the host does not answer, what it said before goes on for a while.
+// errAway is the answer where nothing is known of a client because its host, or that of its keys, does not answer.
+func errAway(err error) *Error {
+	e := refuse(Unavailable, "The client's metadata cannot be had just now: the host of the document, or of its keys, does not answer as it should. Try again in a moment.")
+	e.Away, e.RetryAfter = true, clientFailed
+	return e.because(err)
+}
+
+// keep remembers what came of a fetch. While metadata are fresh no failure takes them back: strangers can have them fetched at any moment, and one of those may be a
+// bad one of the host's. When the host does not answer, what it said before goes on for longer.
 func (c *clients) keep(id string, cl *client, size int, err error) (*client, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now, old := c.now(), c.known[id]
 	if err != nil {
-		if errors.Is(err, errUnreachable) && old.client != nil && now.Sub(old.at) < clientStale {
+		away, age := errors.Is(err, errUnreachable), now.Sub(old.at)
+		if old.client != nil && (age < clientFresh || away && age < clientStale) {
+			if away {
+				old.away = now
+			}
+			c.known[id] = old
 			return old.client, nil
 		}
-		err = refuse(InvalidClientMeta, "Client metadata: "+describe(err)).because(err)
+		if away {
+			err = errAway(err)
+		} else {
+			err = refuse(InvalidClientMeta, "Client metadata: "+err.Error()).because(err)
+		}
 		cl = nil
 	}
 	c.drop(id, old)
@@ -195,14 +221,6 @@ func (c *clients) keep(id string, cl *client, size int, err error) (*client, err
 func (c *clients) drop(id string, k knownClient) {
 	delete(c.known, id)
 	c.bytes -= k.bytes
-}
-
-// describe tells a client's developer what is wrong, but not what this server finds in its own network.
-func describe(err error) string {
-	if errors.Is(err, errUnreachable) {
-		return "the host of the document did not answer as it should"
-	}
-	return err.Error()
 }
 
 // load fetches a client, and tells how many bytes its documents have.
@@ -237,6 +255,9 @@ func (c *clients) fetchJSON(ctx context.Context, url string) ([]byte, error) {
 	}
 	req.Header.Set("Accept", "application/json")
 	res, err := c.http.Do(req)
+	if err != nil && res != nil { // only of a redirect that is not followed are there both
+		return nil, fmt.Errorf("the document must be answered with status 200, not %d", res.StatusCode)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errUnreachable, err)
 	}

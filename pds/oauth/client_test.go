@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -108,7 +109,7 @@ func TestBadClients(t *testing.T) {
 				doc["client_id"] = a.ClientID
 			}
 			w.serve(strings.TrimPrefix(a.ClientID, clientHost), doc)
-			pushFails(t, a)
+			pushFails(t, a, false)
 		})
 	}
 }
@@ -139,7 +140,7 @@ func TestUploadsAreNoClients(t *testing.T) {
 		w.serve("/xrpc/com.atproto.sync.getBlob", doc)
 		w.serve("/XRPC/x", doc)
 		w.serve("//xrpc/com.atproto.sync.getBlob", doc)
-		pushFails(t, a)
+		pushFails(t, a, false)
 	}
 	if w.fetched.Load() != 0 {
 		t.Error("they were asked for")
@@ -163,7 +164,7 @@ func TestClientIDsAreASCII(t *testing.T) {
 			a := w.app()
 			a.ClientID = id
 			w.serve("/m.json", with(publicDoc(), fields{"client_id": id, "client_uri": nil}))
-			pushFails(t, a)
+			pushFails(t, a, false)
 		})
 	}
 	if w.fetched.Load() != 0 {
@@ -197,12 +198,19 @@ func TestMembersTwice(t *testing.T) {
 	}
 }
 
-// pushFails expects that the client is not accepted.
-func pushFails(t *testing.T, a *oauthtest.App) {
+// pushFails expects that the client is not accepted: that its metadata are not right, or that its host is away, which is not its fault and may be over soon.
+func pushFails(t *testing.T, a *oauthtest.App, away bool) {
 	t.Helper()
 	r := a.Push(change{})
 	r.T = t
-	r.Fails(400, "invalid_client_metadata")
+	if away {
+		r.Fails(503, "temporarily_unavailable")
+	} else {
+		r.Fails(400, "invalid_client_metadata")
+	}
+	if later := r.Header.Get("Retry-After"); (later != "") != away {
+		t.Errorf("Retry-After %q", later)
+	}
 	if d, _ := r.JSON["error_description"].(string); d == "" || strings.Contains(d, "127.0.0.1:") {
 		t.Errorf("description %q", d)
 	}
@@ -220,7 +228,9 @@ func TestBadClientHosts(t *testing.T) {
 	}
 	for name, h := range map[string]http.HandlerFunc{
 		"404":         send(404, "application/json", "{}"),
+		"429":         send(429, "application/json", "{}"),
 		"500":         send(500, "application/json", "{}"),
+		"503":         send(503, "text/html", "{}"),
 		"201":         send(201, "application/json", "{}"),
 		"204":         send(204, "application/json", ""),
 		"HTML":        send(200, "text/html", "{}"),
@@ -257,9 +267,10 @@ func TestBadClientHosts(t *testing.T) {
 			if strings.HasPrefix(name, "slow") {
 				w.client.Timeout = 100 * time.Millisecond
 			}
-			pushFails(t, a)
+			away := slices.Contains([]string{"429", "500", "503", "slow", "slow body", "cut off"}, name)
+			pushFails(t, a, away)
 			before := w.fetched.Load()
-			pushFails(t, a)
+			pushFails(t, a, away)
 			if w.fetched.Load() != before {
 				t.Error("the host is asked again at once")
 			}
@@ -426,5 +437,46 @@ func TestClientHostIsAway(t *testing.T) {
 	w.docs["/oauth-client-metadata.json"] = func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(503) }
 	w.pass(time.Hour)
 	a.Renew(change{}).OK()
+	asked := w.fetched.Load()
+	a.Renew(change{}).OK()
 	use(a, change{}).OK()
+	if w.fetched.Load() != asked { // a slow one would hold up each renewal
+		t.Error("the host is asked again at once")
+	}
+	w.pass(time.Minute)
+	a.Renew(change{}).OK()
+	if w.fetched.Load() == asked {
+		t.Error("the host is never asked again")
+	}
+	w.pass(25 * time.Hour)
+	a.Renew(change{}).Fails(503, "temporarily_unavailable") // and the session is there still
+	w.serve("/oauth-client-metadata.json", publicDoc())
+	w.pass(time.Minute)
+	a.Renew(change{}).OK()
+}
+
+// TestFreshClientsStay: a stranger can have the metadata fetched anew at any moment, by a key that nobody knows. What comes of it then takes nothing from a client.
+func TestFreshClientsStay(t *testing.T) {
+	w := newWorld(t)
+	a := w.signIn(w.confidential())
+	known, strange := a.Auth, oauthtest.NewKey("key-3")
+	for _, h := range []http.HandlerFunc{http.NotFound, func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(503) }, func(rw http.ResponseWriter, _ *http.Request) {
+		rw.Header().Set("Content-Type", "application/json")
+		_, _ = rw.Write([]byte("{}"))
+	}} {
+		w.docs["/oauth-client-metadata.json"] = h
+		w.pass(time.Minute)
+		asked := w.fetched.Load()
+		a.Auth = strange
+		a.Push(change{}).Fails(401, "invalid_client")
+		if w.fetched.Load() == asked {
+			t.Fatal("nothing was fetched")
+		}
+		a.Auth = known
+		a.Push(change{}).OK()
+		a.Renew(change{}).OK()
+	}
+	w.docs["/oauth-client-metadata.json"] = http.NotFound
+	w.pass(10 * time.Minute)
+	a.Push(change{}).Fails(400, "invalid_client_metadata") // its time is over
 }

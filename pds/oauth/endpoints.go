@@ -7,6 +7,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"perch/pds/oauth/dpop"
@@ -142,11 +143,14 @@ func answer(w http.ResponseWriter, status int, v any) {
 
 func (s *Service) fail(w http.ResponseWriter, r *http.Request, err error) {
 	e := asError(err)
-	if e.Status >= 500 {
+	if e.Status >= 500 && !e.Away { // which strangers can bring about
 		s.opts.Logger.ErrorContext(r.Context(), "OAuth", "path", r.URL.Path, "err", e)
 	}
 	if e.Status == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", `DPoP algs="`+dpop.Algorithm+`", error="`+string(e.Code)+`"`)
+	}
+	if e.RetryAfter > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int(e.RetryAfter.Seconds())))
 	}
 	answer(w, e.Status, map[string]string{"error": string(e.Code), "error_description": e.Description})
 }

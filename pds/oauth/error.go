@@ -1,5 +1,7 @@
 package oauth
 
+import "time"
+
 // Code is an error code of OAuth.
 type Code string
 
@@ -33,6 +35,10 @@ type Error struct {
 	Redirect *Response
 	// Ended tells that the request has expired, or was answered before. Nothing is wrong with the app.
 	Ended bool
+	// Away tells that the app's own host did not answer. Nothing is wrong with this server.
+	Away bool
+	// RetryAfter is when the same request may do better; 0 for not known.
+	RetryAfter time.Duration
 }
 
 // Error implements error.

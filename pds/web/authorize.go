@@ -2,7 +2,6 @@ package web
 
 import (
 	"errors"
-	"net/http"
 	"strings"
 
 	"perch/pds/account"
@@ -17,10 +16,10 @@ func (s *Site) authorize(r *request) error {
 	if err != nil {
 		return r.failFlow(err)
 	}
-	chosen, open := f.candidates(r, query.Get("account"))
 	if f.Request.Prompt == oauth.PromptNone {
-		return r.authorizeSilently(f, chosen, open)
+		return r.authorizeSilently(f)
 	}
+	chosen, open := f.candidates(r, query.Get("account"))
 	switch {
 	case chosen == nil && f.Request.Prompt == oauth.PromptCreate && f.Hint == "" && query.Get("account") == "":
 		return r.redirect(withNext("/account/sign-up", f.address("account", "any")))
@@ -66,26 +65,22 @@ func (f *flow) candidates(r *request, wanted string) (chosen *account.SignedIn, 
 	return nil, open
 }
 
-// authorizeSilently lets the app in without a question, or tells it which question there would be. Any site can send a browser here unseen: it must not learn
-// who is signed in, so it is told nothing unless one of the accounts that are meant has let it in before.
-func (r *request) authorizeSilently(f *flow, chosen *account.SignedIn, open []account.SignedIn) error {
+// authorizeSilently lets the app in without a question, or tells it which question there would be. Any site can send a browser here unseen: it must not learn who is
+// signed in. So accounts that have not let it in before are passed over, as if nobody were signed in to them, and no address chooses among the others.
+func (r *request) authorizeSilently(f *flow) error {
 	if !f.Request.MayBeSilent() {
 		return r.deny(f, oauth.ConsentRequired, "Apps that cannot prove who they are need a person's consent each time")
 	}
-	if chosen != nil {
-		open = []account.SignedIn{*chosen}
-	}
-	known, err := r.knownTo(f, open)
+	known, err := r.knownTo(f)
 	switch {
 	case err != nil:
 		return r.failFlow(err)
-	case !known:
-		return r.deny(f, oauth.LoginRequired, "The person must sign in")
-	case chosen == nil && len(open) > 1:
+	case len(known) > 1:
 		return r.deny(f, oauth.SelectAccount, "Several accounts are signed in")
-	case chosen == nil || !chosen.Account.DeactivatedAt.IsZero():
+	case len(known) == 0 || !known[0].Account.DeactivatedAt.IsZero():
 		return r.deny(f, oauth.LoginRequired, "The person must sign in")
 	}
+	chosen := &known[0]
 	scopes, skip, err := r.site.opts.OAuth.MaySkipConsent(r.Context(), f.Request, chosen.Account.ID)
 	if err != nil {
 		return r.failFlow(err)
@@ -96,14 +91,22 @@ func (r *request) authorizeSilently(f *flow, chosen *account.SignedIn, open []ac
 	return r.grant(f, chosen, scopes)
 }
 
-// knownTo tells whether one of the accounts is one that the app may know of.
-func (r *request) knownTo(f *flow, accounts []account.SignedIn) (bool, error) {
-	for _, a := range accounts {
-		if known, err := r.site.opts.OAuth.MayKnow(r.Context(), f.Request, a.Account.ID); known || err != nil {
-			return known, err
+// knownTo lists the accounts that are meant and that the app may know of.
+func (r *request) knownTo(f *flow) (known []account.SignedIn, err error) {
+	chosen, open := f.candidates(r, "")
+	if chosen != nil {
+		open = []account.SignedIn{*chosen}
+	}
+	for _, a := range open {
+		may, err := r.site.opts.OAuth.MayKnow(r.Context(), f.Request, a.Account.ID)
+		if err != nil {
+			return nil, err
+		}
+		if may {
+			known = append(known, a)
 		}
 	}
-	return false, nil
+	return known, nil
 }
 
 // decide takes the answer to the question.
@@ -179,13 +182,15 @@ func (r *request) failFlow(err error) error {
 	if refused.Redirect != nil {
 		return r.leave(*refused.Redirect)
 	}
-	p := problem(http.StatusBadRequest, "app", "reason", refused.Description)
-	if refused.Ended {
-		p = problem(http.StatusBadRequest, "app-ended")
+	p := problem(refused.Status, "app", "reason", refused.Description)
+	switch {
+	case refused.Ended:
+		p.name = "app-ended"
+	case refused.Away:
+		p.name = "app-away"
+	case refused.Code == oauth.Unavailable:
+		p.name = "busy"
 	}
-	if refused.Status != 0 {
-		p.status = refused.Status
-	}
-	p.cause = err
+	p.retry, p.cause = refused.RetryAfter, err
 	return p
 }

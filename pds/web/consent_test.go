@@ -101,13 +101,6 @@ func TestOnlyTrustedAppsHaveNames(t *testing.T) {
 	if got := appName(c); got != "Your Bank" {
 		t.Errorf("a trusted app is called %q", got)
 	}
-	for in, want := range map[string]string{
-		"https://app.example.com/cb": "https://app.example.com", "http://127.0.0.1:8080/cb": "http://127.0.0.1:8080", "http://[::1]:8080/cb": "http:", "com.example.app:/cb": "com.example.app:",
-	} {
-		if got := formTarget(in); got != want {
-			t.Errorf("%s: %s, want %s", in, got, want)
-		}
-	}
 }
 
 // Two scopes that say the same are one question, whose answer is both's.

@@ -93,16 +93,14 @@ func plainHost(host string) bool {
 	})
 }
 
-// formTarget is a redirect URI as form-action knows it. It has no form for IPv6 addresses and for the private schemes of programs but the scheme.
+// formTarget is what form-action must permit for a redirect URI: its scheme. The app may lead the browser on from there, to any of its sites, and Chromium holds those
+// redirects against form-action, too. http: permits https: as well.
 func formTarget(redirectURI string) string {
 	u, err := url.Parse(redirectURI)
-	if err != nil {
+	if err != nil || u.Scheme == "" {
 		return "'none'"
 	}
-	if !plainHost(u.Host) {
-		return u.Scheme + ":"
-	}
-	return u.Scheme + "://" + u.Host
+	return u.Scheme + ":"
 }
 
 // address is the page of the request, with more parameters in pairs.

@@ -16,7 +16,7 @@ type pageProblem struct {
 	status int
 	name   string
 	args   []any
-	retry  time.Duration // 429: how long to wait
+	retry  time.Duration // how long to wait, when it will be over then; 0 for not known
 	link   string        // where to go from here; "" for the account's first page, or the start page
 	cause  error
 }
@@ -41,7 +41,7 @@ func (r *request) fail(err error) {
 		return // the browser has left
 	}
 	p := problemOf(err)
-	if p.status >= http.StatusInternalServerError {
+	if p.unforeseen() {
 		r.site.log.ErrorContext(r.Context(), "page", "path", r.URL.Path, "id", r.site.opts.RequestID(r.Request), "err", err)
 	}
 	if p.retry > 0 {
@@ -56,10 +56,15 @@ func (r *request) fail(err error) {
 }
 
 func (r *request) problemID(p *pageProblem) string {
-	if p.status < http.StatusInternalServerError {
+	if !p.unforeseen() {
 		return ""
 	}
 	return r.site.opts.RequestID(r.Request)
+}
+
+// unforeseen tells whether the operator should know of it.
+func (p *pageProblem) unforeseen() bool {
+	return p.status >= http.StatusInternalServerError && p.retry == 0
 }
 
 // problemOf finds the page for an error.

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { create, nodeApp, remove, rights, use } from './nodeapp.mjs'
 import { allow, domain, member, profile, signIn } from './people.mjs'
+import { elsewhere } from './site.mjs'
 
 // letIn walks a browser from the app to the app, and returns the session.
 export async function letIn(app, page, who, { fresh = true, untick, ...options } = {}) {
@@ -96,15 +97,26 @@ test('node, a permission set of an author on the network', async (t) => {
   await assert.rejects(unknown.start(who.handle), /invalid_scope|cannot be found/)
 })
 
-test('node, the ways back: form_post, and no', async (t) => {
-  const who = await member('alice')
-  const v = await profile(t)
-  const app = await nodeApp('public', { responseMode: 'form_post' })
-  const session = await letIn(app, v.page, who)
-  wrote(await create(session, 'net.perch-club.post'), 'net.perch-club.post')
-  await session.signOut()
-  await v.page.goto(await app.start(who.handle))
-  await v.page.click('button[name=decision][value=deny]')
-  await v.page.waitForURL(app.redirect + '**')
-  await assert.rejects(app.finish(), (e) => e.params.get('error') === 'access_denied')
-})
+for (const kind of ['public', 'loopback']) {
+  for (const responseMode of ['query', 'form_post']) {
+    test(`node, the ways back: ${kind}, ${responseMode}`, async (t) => {
+      const who = await member('alice')
+      const v = await profile(t)
+      const app = await nodeApp(kind, { responseMode })
+      const session = await letIn(app, v.page, who)
+      wrote(await create(session, 'net.perch-club.post'), 'net.perch-club.post')
+      await session.signOut()
+      await v.page.goto(await app.start(who.handle))
+      await v.page.click('button[name=decision][value=deny]')
+      await v.page.waitForURL(app.redirect + '**')
+      await assert.rejects(app.finish(), (e) => e.params.get('error') === 'access_denied')
+
+      // An app may lead the browser on to another site of its own. Chromium holds that against the page where the way began, too.
+      const onward = await nodeApp(kind, { responseMode, way: '/onward' })
+      await v.page.goto(await onward.start(who.handle))
+      await allow(v.page)
+      await v.page.waitForURL(elsewhere)
+      assert.equal((await onward.finish()).sub, who.did)
+    })
+  }
+}

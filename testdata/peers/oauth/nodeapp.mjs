@@ -11,8 +11,8 @@ const memory = () => {
 
 let apps = 0
 // nodeApp makes an app. Its requests are kept in app.requests, and pass by app.intercept when that is set.
-// It is called otherwise if named says so: { id, name }.
-export async function nodeApp(kind, { scope = rights, responseMode, like, named } = {}) {
+// It is called otherwise if named says so: { id, name }. Browsers come back to the path way of its site.
+export async function nodeApp(kind, { scope = rights, responseMode, like, named, way = '/callback' } = {}) {
   const n = ++apps
   const app = { kind, scope, gone: [], requests: [], sessions: like?.sessions ?? memory(), states: memory(), nonces: memory() }
   const send = async (...args) => {
@@ -21,7 +21,7 @@ export async function nodeApp(kind, { scope = rights, responseMode, like, named 
     const response = await fetch(request)
     return app.intercept ? app.intercept(request, response) : response
   }
-  const { metadata, keyset } = like ? like.identity : await describe(kind, n, scope, named)
+  const { metadata, keyset } = like ? like.identity : await describe(kind, n, scope, named, way)
   app.identity = { metadata, keyset }
   app.redirect = metadata.redirect_uris[0]
   app.id = metadata.client_id
@@ -41,10 +41,10 @@ export async function nodeApp(kind, { scope = rights, responseMode, like, named 
   return app
 }
 
-async function describe(kind, n, scope, named) {
+async function describe(kind, n, scope, named, way) {
   const origin = named ? new URL(named.id).origin : kind === 'trusted' ? 'https://trusted-app.net' : 'https://node-app.net'
   if (kind === 'loopback') {
-    const redirect = local + '/callback'
+    const redirect = local + way
     return {
       metadata: {
         client_id: 'http://localhost?' + new URLSearchParams({ redirect_uri: redirect, scope }), redirect_uris: [redirect], scope,
@@ -55,7 +55,7 @@ async function describe(kind, n, scope, named) {
   }
   const id = named?.id ?? (kind === 'trusted' ? origin + '/client-metadata.json' : `${origin}/${kind}-${n}.json`)
   const metadata = {
-    client_id: id, client_name: named?.name ?? (kind === 'trusted' ? 'Trusted App' : 'App ' + n), client_uri: origin, redirect_uris: [origin + '/callback'], scope,
+    client_id: id, client_name: named?.name ?? (kind === 'trusted' ? 'Trusted App' : 'App ' + n), client_uri: origin, redirect_uris: [origin + way], scope,
     grant_types: ['authorization_code', 'refresh_token'], response_types: ['code'], application_type: 'web', dpop_bound_access_tokens: true,
     token_endpoint_auth_method: 'none',
   }

@@ -115,6 +115,15 @@ test('pages: another account', async (t) => {
   assert.equal(await told(open), 'consent_required') // it cannot prove what app it is, so it learns nothing of who is signed in
   const proven = await nodeApp('confidential')
   await letIn(proven, page, first, { fresh: false, prompt: 'consent' })
+  // One that can is let in as the only account that knows it, and learns nothing of the other, however it asks.
+  await silently(proven, page, pds)
+  assert.equal((await proven.finish()).sub, first.did)
+  await page.goto((await proven.start(pds, { prompt: 'none' })) + '&account=' + second.did)
+  await back(proven, page)
+  assert.equal((await proven.finish()).sub, first.did)
+  await silently(proven, page, bob)
+  assert.equal(await told(proven), 'login_required')
+  await letIn(proven, page, second, { fresh: false })
   await silently(proven, page, pds)
   assert.equal(await told(proven), 'account_selection_required')
   assert.ok((await create(await app.client.restore(second.did), post)).status === 200) // both sessions live

@@ -6,6 +6,8 @@ import { fileURLToPath } from 'node:url'
 export const port = Number(process.env.PEERS_APP_PORT)
 export const local = `http://127.0.0.1:${port}`
 
+export const elsewhere = 'https://trusted-app.net/' // where /onward leads on to: another origin than those that lead there
+
 const documents = new Map() // by address without the scheme
 export const publish = (address, body) => documents.set(address.replace(/^https?:\/\//, ''), body)
 
@@ -25,10 +27,11 @@ const server = http.createServer(async (request, response) => {
   const document = documents.get(request.headers.host + pathname)
   const send = (type, body, status = 200) => response.writeHead(status, { 'content-type': type, 'access-control-allow-origin': '*' }).end(body)
   if (document) return send('application/json', JSON.stringify(document))
-  if (pathname === '/callback') {
+  if (pathname === '/callback' || pathname === '/onward') {
     let body = ''
     for await (const part of request) body += part
     arrived = request.method === 'POST' ? new URLSearchParams(body) : searchParams
+    if (pathname === '/onward') return response.writeHead(303, { location: elsewhere }).end()
     return send('text/html', html('Back in the app'))
   }
   if (pathname === '/app.js') return send('text/javascript', bundle)
