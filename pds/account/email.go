@@ -28,14 +28,14 @@ func NormalizeEmail(raw string) (string, error) {
 	return email, nil
 }
 
-// validEmail takes what mail servers take in practice: one bare address without quotes or comments, at a domain with a dot.
+// validEmail takes what mail servers take in practice: one bare address without quotes or comments, at a domain with a dot. Nothing in it hides or turns the text around it.
 func validEmail(email string) bool {
 	parsed, err := mail.ParseAddress(email)
 	if err != nil || parsed.Address != email || parsed.Name != "" || len(email) > maxEmail {
 		return false
 	}
 	if strings.ContainsFunc(email, func(r rune) bool {
-		return unicode.IsSpace(r) || unicode.IsControl(r) || strings.ContainsRune(`"(),:;<>[\]`, r)
+		return unicode.IsSpace(r) || !unicode.IsGraphic(r) || strings.ContainsRune(`"(),:;<>[\]`, r)
 	}) {
 		return false
 	}

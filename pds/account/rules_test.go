@@ -95,6 +95,7 @@ func TestNormalizeEmail(t *testing.T) {
 		"alice@example.org.", "a b@example.org", `"a b"@example.org`, "alice@example.org,bob@example.org", "Alice <alice@example.org>",
 		"alice@exam ple.org", "alice@example.org\r\nBcc: x@example.org", "alice(comment)@example.org", "alice@[127.0.0.1]", "a@b@example.org",
 		strings.Repeat("a", 65) + "@example.org", "alice@" + strings.Repeat("a", 64) + ".org", "alice@" + strings.Repeat("a.", 130) + "org", "alice@exa_mple.org",
+		"al\u200bice@example.org", "alice@exam\u00adple.org", "\u202eecila@example.org", "alice\u2066@example.org",
 	} {
 		if got, err := NormalizeEmail(bad); err == nil {
 			t.Errorf("%q became %q", bad, got)
@@ -102,7 +103,7 @@ func TestNormalizeEmail(t *testing.T) {
 	}
 	for raw, normal := range map[string]string{
 		"Alice@Example.ORG": "alice@example.org", " a+b.c@mail.example.org ": "a+b.c@mail.example.org", "o'neil@example.ie": "o'neil@example.ie",
-		"x@xn--bcher-kva.example": "x@xn--bcher-kva.example",
+		"x@xn--bcher-kva.example": "x@xn--bcher-kva.example", "jürgen@bücher.example": "jürgen@bücher.example",
 	} {
 		if got, err := NormalizeEmail(raw); err != nil || got != normal {
 			t.Errorf("%q: %q, %v", raw, got, err)

@@ -74,6 +74,18 @@ addEventListener('pageshow', () => { // also when somebody comes back to a page 
   }
 })
 
+// What gives much away is not clicked by surprise: a double click that began on another page, or in a window in front that has closed in between, ends here in nothing.
+for (const button of all('[data-calm]')) {
+  let timer
+  const wait = () => {
+    button.style.pointerEvents = 'none'
+    clearTimeout(timer)
+    timer = setTimeout(() => { button.style.pointerEvents = '' }, 500)
+  }
+  for (const sight of ['pageshow', 'focus', 'visibilitychange']) addEventListener(sight, wait)
+  wait()
+}
+
 // While somebody types, the server is asked whether it would do.
 for (const input of all('[data-check]')) {
   const out = document.getElementById(input.id + '-checked')

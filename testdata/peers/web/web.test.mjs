@@ -166,6 +166,31 @@ for (const size of Object.keys(sizes)) {
   })
 }
 
+// A site can have a double click begin on itself, and end where it has led this window meanwhile.
+test('an app is not let in by half a double click', async () => {
+  await signUp('hasty')
+  const v = await visit(browser, 'desktop')
+  const { page } = v
+  await page.goto(await ask({ login_hint: 'hasty.test' }, 'atproto'))
+  await page.fill('#password', password)
+  await page.keyboard.press('Enter')
+  await page.waitForSelector('text="Allow"')
+  for (const sight of ['focus', 'pageshow', 'visibilitychange']) {
+    const hit = await page.evaluate((sight) => {
+      const allow = document.querySelector('button[value=allow]')
+      allow.scrollIntoView()
+      const { x, y, width, height } = allow.getBoundingClientRect()
+      dispatchEvent(new Event(sight))
+      return document.elementFromPoint(x + width / 2, y + height / 2) === allow
+    }, sight)
+    assert.ok(!hit, `a click just after ${sight} lets the app in`)
+  }
+  const told = callback(page)
+  await page.click('text="Allow"')
+  assert.ok((await told).get('code'), 'a calm click does not let the app in')
+  await v.context.close()
+})
+
 test('an app asks, without script', async () => {
   await signUp('still')
   const v = await visit(browser, 'phone', { javaScriptEnabled: false })
