@@ -277,7 +277,8 @@ func (s *Site) moveAccount(r *request) error {
 			return err
 		}
 	}
-	if f.Value("keep") != "yes" {
+	keeps := f.Value("keep") == "yes"
+	if !keeps {
 		if strings.TrimSpace(f.Value("handle")) == "" {
 			f.add("handle", r.t("error.handle"))
 			return r.showAccount(f, st)
@@ -289,7 +290,9 @@ func (s *Site) moveAccount(r *request) error {
 			r.tell("warning", "move-sign-in")
 			return r.redirect(movePath + "/from?" + url.Values{"account": {string(st.DID)}}.Encode())
 		}
-		if !r.moveRefusal(f, "", err) {
+		if keeps && (errors.Is(err, account.ErrInvalidHandle) || errors.Is(err, account.ErrUnsupportedDomain)) {
+			f.add("handle", r.t("error.move-keep"))
+		} else if !r.moveRefusal(f, "", err) {
 			return err
 		}
 		return r.showAccount(f, st)
