@@ -148,3 +148,27 @@ func TestPagesMoveListsSomeOfWhatWasLost(t *testing.T) {
 		t.Errorf("the page has %d bytes", len(v.page.body))
 	}
 }
+
+// What a server says its handles end with is shown beside a field, so it is that and nothing else.
+func TestPagesMoveShowsDomainsOnly(t *testing.T) {
+	var said []any
+	host := &lying{method: "com.atproto.server.describeServer", say: func(out map[string]any) { out["availableUserDomains"] = said }}
+	m := startLeaving(t, host.wrap)
+	v := m.old.visitor(t).signIn("alice.test", "alice-password")
+	to := "/account/move/to?to=" + m.to.srv.cfg.PublicURL()
+	for _, bad := range []string{" Call 555 0100 to go on", ".\u202emoc.live", ".a b", "", ".", "..", "." + strings.Repeat("x", 70_000), ".evil.example/x"} {
+		said = []any{bad}
+		v.open(to).shows(200, "/account/move/to")
+		if body := string(v.page.body); len(body) > 60<<10 || strings.Contains(body, `class="suffix"`) {
+			t.Errorf("%.30q stands on a page of %d bytes", bad, len(body))
+		}
+	}
+	said = []any{"Good.example", ".good.test"}
+	for i := range 10_000 {
+		said = append(said, fmt.Sprintf(".d%d.example", i))
+	}
+	v.open(to).shows(200, "/account/move/to", "<option>.good.example</option>", "<option>.good.test</option>")
+	if len(v.page.body) > 60<<10 {
+		t.Errorf("the page has %d bytes", len(v.page.body))
+	}
+}

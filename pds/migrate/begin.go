@@ -198,7 +198,22 @@ func (h *host) describe(ctx context.Context) (*aboutHost, error) {
 	if err := h.json(ctx, call{method: "com.atproto.server.describeServer"}, about); err != nil {
 		return nil, err
 	}
+	about.AvailableUserDomains = handleDomains(about.AvailableUserDomains)
 	return about, nil
+}
+
+// maxDomains is how many domains of handles another host is believed to have.
+const maxDomains = 50
+
+// handleDomains takes, of what a host says that its handles end with, what they can end with: it is shown to people, beside the field for a name.
+func handleDomains(said []string) (domains []string) {
+	for _, d := range said {
+		d = "." + strings.ToLower(strings.TrimPrefix(d, "."))
+		if _, err := syntax.ParseHandle("a" + d); err == nil && len(domains) < maxDomains {
+			domains = append(domains, d)
+		}
+	}
+	return domains
 }
 
 // signIn begins a session at the other host. needs is NeedsFactor if the password was right and a code is wanted beside it.
