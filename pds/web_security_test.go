@@ -3,11 +3,13 @@ package pds
 import (
 	"archive/zip"
 	"bytes"
+	"errors"
 	"html"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"perch/pds/oauth/oauthtest"
 	"perch/pds/store"
@@ -126,6 +128,29 @@ func TestAppsPage(t *testing.T) {
 	if r := app.Renew(oauthtest.Change{}); r.Status != 400 {
 		t.Errorf("the app goes on: %d", r.Status)
 	}
+}
+
+// TestAppsThatCouldComeBack: an app that signs itself out is not forgotten. Its person sees that, and can have it ask again.
+func TestAppsThatCouldComeBack(t *testing.T) {
+	n := startNetwork(t, nil)
+	alice, bob := n.accountOf(t, n.signUp(t, "alice").did), n.accountOf(t, n.signUp(t, "bob").did)
+	const left, stays, later = "https://left.example.com/client.json", "https://stays.example.com/client.json", "2020-01-02"
+	err := n.srv.store.Update(t.Context(), func(tx *store.Tx) error {
+		at, hour := time.Date(2020, 1, 2, 12, 0, 0, 0, time.UTC), time.Now().Add(time.Hour)
+		return errors.Join(
+			tx.PutOAuthConsent(t.Context(), alice.ID, left, "atproto", at), tx.PutOAuthConsent(t.Context(), bob.ID, left, "atproto", at),
+			tx.PutOAuthConsent(t.Context(), alice.ID, stays, "atproto", at),
+			tx.CreateOAuthSession(t.Context(), store.OAuthSession{ID: "s", Account: alice.ID, ClientID: stays, Salt: []byte("x"), Data: `{"client":{"ID":"` + stays + `"}}`, ExpiresAt: hour}),
+		)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := n.visitor(t).signIn("alice.test", "alice-password").open("/account/apps").shows(200, "/account/apps", "Let in before", left, later, `name="client" value="`+left+`"`)
+	v.saysNot(`name="client" value="` + stays + `"`)
+	v.send("/account/apps", "client", left).shows(200, "/account/apps", "has to ask again").saysNot(left)
+	v.open("/account/apps").shows(200, "/account/apps", stays).saysNot("Let in before")
+	n.visitor(t).signIn("bob.test", "bob-password").open("/account/apps").shows(200, "/account/apps", left) // another's is another's
 }
 
 func TestDevicesPage(t *testing.T) {

@@ -103,3 +103,26 @@ func TestAssertionsAreForgottenInTheEnd(t *testing.T) {
 	}
 	a.Push(id).OK()
 }
+
+// TestAssertionsForOneKey: an assertion that names a DPoP key is of no use with another, or without one.
+func TestAssertionsForOneKey(t *testing.T) {
+	w := newWorld(t)
+	a := w.confidential()
+	mine := a.Key.Thumbprint()
+	bound := func(jkt any, form fields) change {
+		return change{AuthClaim: fields{"cnf": fields{"jkt": jkt}}, Form: form, NoProof: form != nil}
+	}
+	a.Redeem(w.code(a, bound(mine, nil)), bound(mine, nil)).OK()
+	a.Renew(bound(mine, nil)).OK()
+	a.Push(bound(mine, fields{"dpop_jkt": mine})).OK()
+	other := oauthtest.NewKey("").Thumbprint()
+	for _, jkt := range []any{other, "", 7, fields{}} {
+		a.Push(bound(jkt, nil)).Fails(401, "invalid_client")
+		a.Push(bound(jkt, fields{"dpop_jkt": mine})).Fails(401, "invalid_client")
+		a.Renew(bound(jkt, nil)).Fails(401, "invalid_client")
+		a.Post("/oauth/revoke", fields{"client_id": a.ClientID, "token": a.Refresh}, bound(jkt, nil)).Fails(401, "invalid_client")
+	}
+	a.Post("/oauth/revoke", fields{"client_id": a.ClientID, "token": a.Refresh}, bound(mine, fields{})).Fails(401, "invalid_client")
+	a.Push(change{AuthClaim: fields{"cnf": fields{"x5t#S256": "x"}}}).OK() // another way to confirm is not ours to judge
+	a.Renew(change{}).OK()
+}

@@ -41,12 +41,19 @@ type assertion struct {
 	used    bool // and this is in the database
 }
 
+// confirmation is the DPoP key that an assertion was made for, where it says so: a server that signs for an app in a browser binds it thus to that app.
+type confirmation struct {
+	Key struct {
+		Thumbprint *string `json:"jkt"`
+	} `json:"cnf"`
+}
+
 func errAssertionUsed() *Error {
 	return refuse(InvalidClient, "client_assertion: it was used before (jti)")
 }
 
 // authenticate checks the client's own proof, if it is one that has to bring it; a public client has none. dpop is the thumbprint of the key in its DPoP proof,
-// "" for none: it must be another. The error is an *Error with InvalidClient.
+// "" for none: it must be another, and that which the assertion names if it names one. The error is an *Error with InvalidClient.
 func (s *Service) authenticate(c *client, form url.Values, dpop string) (clientKey, *assertion, error) {
 	text, kind := form.Get("client_assertion"), form.Get("client_assertion_type")
 	if form.Has("client_secret") {
@@ -71,11 +78,18 @@ func (s *Service) authenticate(c *client, form url.Values, dpop string) (clientK
 		return clientKey{}, nil, errUnknownKey
 	}
 	var claims jwt.Claims
-	if err := parsed.Claims(jwk, &claims); err != nil {
-		return clientKey{}, nil, refuse(InvalidClient, "client_assertion: the signature is wrong").because(err)
+	var bound confirmation
+	if err := parsed.Claims(jwk, &claims, &bound); err != nil {
+		return clientKey{}, nil, refuse(InvalidClient, "client_assertion: the signature or a claim is wrong").because(err)
 	}
 	if wrong := s.checkAssertion(c, &claims); wrong != "" {
 		return clientKey{}, nil, refuse(InvalidClient, "client_assertion: "+wrong)
+	}
+	if dpop == "" {
+		dpop = form.Get("dpop_jkt")
+	}
+	if bound.Key.Thumbprint != nil && !same(dpop, *bound.Key.Thumbprint) {
+		return clientKey{}, nil, refuse(InvalidClient, "client_assertion: it was made for another DPoP key (cnf)")
 	}
 	if dpop != "" && same(dpop, key.Thumbprint) {
 		return clientKey{}, nil, refuse(InvalidClient, "The DPoP key must be another than the key of the client")

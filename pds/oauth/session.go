@@ -86,6 +86,29 @@ func (s *Service) EndSession(ctx context.Context, acct store.AccountID, id strin
 	})
 }
 
+// Remembered is an app that may not act for an account any more, and that the account has let in before: one that proves who it is comes back without a question.
+type Remembered struct {
+	Client    Client // its ID alone
+	GrantedAt time.Time
+}
+
+// Remembered lists the apps that were let in and have no session any more, the last one first; not those under development, which are asked about each time.
+func (s *Service) Remembered(ctx context.Context, acct store.AccountID) ([]Remembered, error) {
+	rows, err := s.opts.Store.IdleOAuthConsents(ctx, acct, s.now())
+	var out []Remembered
+	for _, row := range rows {
+		if !isLocalhostID(row.ClientID) {
+			out = append(out, Remembered{Client{ID: row.ClientID}, row.UpdatedAt})
+		}
+	}
+	return out, err
+}
+
+// Forget forgets what was granted to a client, so that it has to ask again. Its sessions go on.
+func (s *Service) Forget(ctx context.Context, acct store.AccountID, clientID string) error {
+	return s.opts.Store.Update(ctx, func(tx *store.Tx) error { return tx.DeleteOAuthConsent(ctx, acct, clientID) })
+}
+
 // Authenticate implements auth.OAuthTokens: it finds the session of an access token. The error is auth.ErrOAuthToken.
 func (s *Service) Authenticate(ctx context.Context, accessToken string) (auth.OAuthSession, error) {
 	t, ok := parseToken(accessPrefix, accessToken)

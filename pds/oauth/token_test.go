@@ -376,3 +376,35 @@ func TestConsentIsRemembered(t *testing.T) {
 		t.Errorf("after the app was sent away: %v, %v", before, err)
 	}
 }
+
+// TestForgottenAppsAskAgain: an app that signs itself out may come back without a question, and is among those that its person can forget.
+func TestForgottenAppsAskAgain(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	a := w.signIn(w.confidential())
+	for _, forget := range []bool{false, true} {
+		if all, err := w.svc.Remembered(ctx, w.acct.ID); err != nil || len(all) != 0 {
+			t.Errorf("an app that is here could come back: %+v %v", all, err)
+		}
+		a.Post("/oauth/revoke", fields{"client_id": a.ClientID, "token": a.Refresh}, change{}).OK()
+		if all, err := w.svc.Remembered(ctx, w.acct.ID); err != nil || len(all) != 1 || all[0].Client.ID != clientID || !all[0].GrantedAt.Equal(w.clock()) {
+			t.Errorf("%+v %v", all, err)
+		}
+		if forget {
+			if err := w.svc.Forget(ctx, w.acct.ID, clientID); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, ok, err := w.svc.MaySkipConsent(ctx, w.open(a, a.Push(change{})), w.acct.ID); ok == forget || err != nil {
+			t.Errorf("forgotten %v, without a question %v: %v", forget, ok, err)
+		}
+		w.signIn(a)
+	}
+	local := oauthtest.New(t, w.url, "atproto")
+	local.Now = w.clock
+	w.signIn(local)
+	local.Post("/oauth/revoke", fields{"client_id": local.ClientID, "token": local.Refresh}, change{}).OK()
+	if all, err := w.svc.Remembered(ctx, w.acct.ID); err != nil || len(all) != 0 {
+		t.Errorf("one under development, which is asked about each time: %+v %v", all, err)
+	}
+}

@@ -125,6 +125,25 @@ func (s *Store) OAuthConsent(ctx context.Context, acct AccountID, clientID strin
 	return scope, absent(err)
 }
 
+// OAuthConsent is what an account has granted a client.
+type OAuthConsent struct {
+	ClientID  string
+	UpdatedAt time.Time
+}
+
+// IdleOAuthConsents lists up to MaxOAuthSessions clients that the account has let in and that have no session any more, the last one first.
+func (s *Store) IdleOAuthConsents(ctx context.Context, acct AccountID, now time.Time) ([]OAuthConsent, error) {
+	rows, err := s.read.query(ctx, `SELECT client_id, updated_at FROM oauth_consent AS c WHERE account = ? AND NOT EXISTS
+		(SELECT 1 FROM oauth_session AS s WHERE s.account = c.account AND s.client_id = c.client_id AND s.expires_at > ?)
+		ORDER BY updated_at DESC, client_id LIMIT ?`, acct, micros(now), MaxOAuthSessions)
+	return collect(rows, err, func(r *sql.Rows, c *OAuthConsent) error {
+		var at int64
+		err := r.Scan(&c.ClientID, &at)
+		c.UpdatedAt = fromMicros(at)
+		return err
+	})
+}
+
 // PutOAuthConsent remembers what the account has granted the client.
 func (tx *Tx) PutOAuthConsent(ctx context.Context, acct AccountID, clientID, scope string, at time.Time) error {
 	_, err := tx.exec(ctx, `INSERT INTO oauth_consent (account, client_id, scope, updated_at) VALUES (?, ?, ?, ?)

@@ -16,10 +16,30 @@ type connectedApp struct {
 	Groups []consentGroup
 }
 
-// showApps lists the apps that were let in.
+// rememberedApp is one that was let in before.
+type rememberedApp struct {
+	oauth.Remembered
+	Name string
+}
+
+// appsPage is what the template "apps" shows.
+type appsPage struct {
+	Connected []connectedApp
+	Before    []rememberedApp
+}
+
+// showApps lists the apps that were let in, and those that could come back.
 func (s *Site) showApps(r *request) error {
 	if s.opts.OAuth == nil {
-		return r.render("apps", []connectedApp(nil))
+		return r.render("apps", appsPage{})
+	}
+	before, err := s.opts.OAuth.Remembered(r.Context(), r.current().Account.ID)
+	if err != nil {
+		return err
+	}
+	var page appsPage
+	for _, b := range before {
+		page.Before = append(page.Before, rememberedApp{b, appName(b.Client)})
 	}
 	sessions, err := s.opts.OAuth.Sessions(r.Context(), r.current().Account.ID)
 	if err != nil {
@@ -33,15 +53,24 @@ func (s *Site) showApps(r *request) error {
 			r.images = append(r.images, origin)
 		}
 	}
-	return r.render("apps", apps)
+	page.Connected = apps
+	return r.render("apps", page)
 }
 
-// endApp sends an app away.
+// endApp sends an app away, or forgets one that could come back.
 func (s *Site) endApp(r *request) error {
-	if s.opts.OAuth != nil {
-		if err := s.opts.OAuth.EndSession(r.Context(), r.current().Account.ID, r.PostForm.Get("id")); err != nil {
+	if s.opts.OAuth == nil {
+		return problem(http.StatusNotFound, "missing")
+	}
+	acct := r.current().Account.ID
+	if client := r.PostForm.Get("client"); client != "" {
+		if err := s.opts.OAuth.Forget(r.Context(), acct, client); err != nil {
 			return err
 		}
+		return r.done("app-forgotten", "/account/apps")
+	}
+	if err := s.opts.OAuth.EndSession(r.Context(), acct, r.PostForm.Get("id")); err != nil {
+		return err
 	}
 	return r.done("app-ended", "/account/apps")
 }
