@@ -257,3 +257,42 @@ func TestOAuthLimitsAndCORS(t *testing.T) {
 		t.Errorf("the 101st push: %d", last)
 	}
 }
+
+// TestMetadataNameWhatThereIs: each endpoint that clients are told of is there, and none is named that is not: no introspection, no user info, no registration.
+func TestMetadataNameWhatThereIs(t *testing.T) {
+	n := startNetwork(t, nil)
+	res, err := http.Get(n.url + oauth.ServerPath)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	var all map[string]any
+	if err := json.NewDecoder(res.Body).Decode(&all); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{
+		"authorization_endpoint": http.MethodGet, "pushed_authorization_request_endpoint": http.MethodPost, "token_endpoint": http.MethodPost,
+		"revocation_endpoint": http.MethodPost, "jwks_uri": http.MethodGet,
+	}
+	for name, v := range all {
+		if verb := want[name]; verb == "" && (strings.HasSuffix(name, "_endpoint") || strings.HasSuffix(name, "_uri")) {
+			t.Errorf("%s: %v", name, v)
+		}
+	}
+	for name, verb := range want {
+		address, _ := all[name].(string)
+		path, ok := strings.CutPrefix(address, n.srv.cfg.PublicURL())
+		req, err := http.NewRequestWithContext(t.Context(), verb, n.url+path, nil)
+		if err != nil || !ok {
+			t.Fatalf("%s: %q %v", name, address, err)
+		}
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if res.StatusCode == 404 || res.StatusCode == 405 || res.StatusCode >= 500 {
+			t.Errorf("%s: %s", name, res.Status)
+		}
+	}
+}

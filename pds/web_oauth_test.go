@@ -2,8 +2,10 @@ package pds
 
 import (
 	"crypto/sha256"
+	"html"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -221,5 +223,27 @@ func TestAppWithDeactivatedAccount(t *testing.T) {
 	v.send("/oauth/authorize/reactivate", "client_id", app.ClientID, "request_uri", v.uri, "account", alice.did).shows(200, "/oauth/authorize", "Allow access")
 	if acct := n.accountOf(t, alice.did); !acct.Active() {
 		t.Error("it is deactivated still")
+	}
+}
+
+// TestAppWithAnAccountThatMovesHere: until its DID names this server the account cannot become active on the way of an app. An app that is let in all the same may do nothing.
+func TestAppWithAnAccountThatMovesHere(t *testing.T) {
+	n := startNetwork(t, nil)
+	dan := n.moveIn(t, "dan", n.registered(t, "dan", "https://other.example.com"), time.Time{})
+	app := oauthtest.New(t, n.srv.cfg.PublicURL(), "atproto transition:generic")
+	v := n.visitor(t).signIn("dan.test", "dan-password").sentBy(app, nil)
+	v.shows(200, "/oauth/authorize", "is deactivated")
+	v.send("/oauth/authorize/reactivate", "client_id", app.ClientID, "request_uri", v.uri, "account", dan.DID.String()).shows(422, "/oauth/authorize/reactivate", "finish the move first")
+	if german := regexp.MustCompile(`href="([^"]+)" lang="de"`).FindSubmatch(v.page.body); german == nil {
+		t.Error("no link to another language")
+	} else {
+		v.open(html.UnescapeString(string(german[1]))).shows(200, "/oauth/authorize", "Ihr Konto ist stillgelegt")
+	}
+	v.open(v.address()+"&lang=en&inactive=yes").shows(200, "/oauth/authorize", "Allow access")
+	app.Redeem(v.decide("allow", "transition:generic").sentBack().Get("code"), oauthtest.Change{}).OK()
+	post := map[string]any{"repo": dan.DID.String(), "collection": "app.bsky.feed.post", "record": postRecord("x")}
+	postJSON(app, "com.atproto.repo.createRecord", post).Fails(401, "AccountDeactivated")
+	if n.accountOf(t, dan.DID.String()).Active() {
+		t.Error("it is active, and its DID is elsewhere")
 	}
 }

@@ -6,9 +6,9 @@ import (
 )
 
 // secure sets what all pages have. Nothing may be put into a frame, and no page may load anything from elsewhere but the operator's pictures.
-func (s *Site) secure(h http.Header) {
+func (s *Site) secure(h http.Header, host string) {
 	h.Set("Content-Type", "text/html; charset=utf-8")
-	h.Set("Content-Security-Policy", s.policy(nil, nil))
+	h.Set("Content-Security-Policy", s.policy(host, nil, nil))
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("X-Frame-Options", "DENY")
 	h.Set("Referrer-Policy", "same-origin")
@@ -21,12 +21,17 @@ func (s *Site) secure(h http.Header) {
 	}
 }
 
-// policy is the Content-Security-Policy. Browsers hold the redirects that follow a form against form-action too, so the sites where one may end stand there.
-func (s *Site) policy(formTargets, images []string) string {
+// policy is the Content-Security-Policy. Browsers hold the redirects that follow a form against form-action too, so the schemes of the sites where one may end stand
+// there. Scripts and styles come from the files of the pages alone: what people upload stands at this origin, too, with a type of their choice.
+func (s *Site) policy(host string, formTargets, images []string) string {
+	files := "'self'"
+	if plainHost(host) {
+		files = host + assetPath // a policy has no form for IPv6 addresses
+	}
 	return strings.Join([]string{
 		"default-src 'none'",
-		"script-src 'self'",
-		"style-src 'self'",
+		"script-src " + files,
+		"style-src " + files,
 		"connect-src 'self'",
 		strings.Join(append(append([]string{"img-src 'self' data:"}, s.brand.imageOrigins...), images...), " "),
 		strings.Join(append([]string{"form-action 'self'"}, formTargets...), " "),

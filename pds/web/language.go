@@ -127,7 +127,14 @@ func (r *request) languageLinks() []languageLink {
 	for _, l := range languageNames {
 		query := r.URL.Query()
 		query.Set("lang", l.Tag)
-		links = append(links, languageLink{l.Tag, l.Name, r.URL.EscapedPath() + "?" + query.Encode(), l.Tag == r.words.Tag})
+		if next := localPath(r.FormValue("next")); next != "" { // of a form that was sent
+			query.Set("next", next)
+		}
+		at := r.URL.EscapedPath() + "?" + query.Encode()
+		if r.flow != nil && r.Method == http.MethodPost && strings.HasPrefix(r.URL.Path, authorizePath) {
+			at = r.flow.address("lang", l.Tag)
+		}
+		links = append(links, languageLink{l.Tag, l.Name, at, l.Tag == r.words.Tag})
 	}
 	return links
 }

@@ -75,7 +75,7 @@ func (r *request) renderView(status int, name string, f *Form, data any) error {
 		return fmt.Errorf("render %s: %w", name, err)
 	}
 	h := r.w.Header()
-	h.Set("Content-Security-Policy", r.site.policy(r.formTargets, r.images))
+	h.Set("Content-Security-Policy", r.site.policy(r.Host, r.formTargets, r.images))
 	r.w.WriteHeader(status)
 	_, _ = page.WriteTo(r.w)
 	return nil

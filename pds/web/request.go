@@ -61,7 +61,7 @@ func (s *Site) register(pattern string, read, h handler, rules []rule) {
 
 func (s *Site) serve(w http.ResponseWriter, hr *http.Request, read, h handler, rules []rule) {
 	r := &request{Request: hr, w: w, site: s, words: languages()[fallbackLanguage]}
-	s.secure(w.Header())
+	s.secure(w.Header(), hr.Host)
 	if there, err := r.leadHome(); there {
 		return
 	} else if err != nil {
@@ -94,7 +94,7 @@ func (s *Site) file(pattern string, h handler) {
 	s.patterns = append(s.patterns, pattern)
 	s.mux.HandleFunc(pattern, func(w http.ResponseWriter, hr *http.Request) {
 		r := &request{Request: hr, w: w, site: s, words: languages()[fallbackLanguage]}
-		s.secure(w.Header())
+		s.secure(w.Header(), hr.Host)
 		if err := h(r); err != nil {
 			r.fail(err)
 		}

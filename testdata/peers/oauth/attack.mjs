@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { create, nodeApp } from './nodeapp.mjs'
 import { letIn, memoryOf } from './node.mjs'
-import { member, pds, profile } from './people.mjs'
+import { call, member, pds, profile } from './people.mjs'
 
 const post = 'net.perch-club.post'
 const tokenURL = pds + '/oauth/token'
@@ -169,4 +169,26 @@ test('attack: an assertion is good once, and for one server', async () => {
   form.delete('client_assertion_type')
   const bare = await fetch(tokenURL, { method: 'POST', headers: { dpop: await makeProof(session.server.dpopKey, await nonce()) }, body: form })
   assert.equal(await errorOf(bare), 'invalid_client')
+})
+
+test('attack: what people upload runs on no page', async (t) => {
+  const who = await member('mallory')
+  const auth = { authorization: 'Bearer ' + who.accessJwt }
+  const sent = await fetch(pds + '/xrpc/com.atproto.repo.uploadBlob', { method: 'POST', headers: { ...auth, 'content-type': 'text/javascript' }, body: 'window.owned = true' })
+  const { blob } = await sent.json()
+  const put = await call('com.atproto.repo.createRecord', { repo: who.did, collection: post, record: { $type: post, blob } }, who.accessJwt)
+  assert.ok(put.uri)
+  const script = `${pds}/xrpc/com.atproto.sync.getBlob?did=${who.did}&cid=${blob.ref.$link}`
+  assert.equal((await fetch(script)).headers.get('content-type'), 'text/javascript')
+  const { context, page } = await profile() // which complains, as it should
+  t.after(() => context.close())
+  for (const path of ['/account/sign-in', '/nothing-here']) {
+    await page.goto(pds + path)
+    assert.ok(await page.evaluate(() => document.documentElement.classList.contains('scripted')), 'our own script does not run')
+    const load = (src) => new Promise((done) => {
+      document.head.append(Object.assign(document.createElement('script'), { src, onload: () => done('loaded'), onerror: () => done('refused') }))
+    })
+    assert.equal(await page.evaluate(load, script), 'refused')
+    assert.equal(await page.evaluate(() => window.owned), undefined)
+  }
 })
