@@ -26,7 +26,11 @@ func openToAll(path string) bool {
 var sensitivePages = []string{
 	"/account/handle", "/account/email", "/account/security", "/account/security/app", "/account/app-passwords", "/account/keys", "/account/close", "/account/data",
 	"/account/data/zip", "/account/data/car", "/account/move/to", "/account/passkeys", "/account/passkeys/rename", "/account/passkeys/remove",
+	factorPage, // where codes can be tried
 }
+
+// sensitiveForms ask for the password and the second factor on pages that everybody may see who is signed in.
+var sensitiveForms = []string{"/account/move/progress", "/account/move/abandon"}
 
 // routes are the pages with a fixed address, as "GET /path".
 func (n *network) routes() (verbs, paths []string) {
@@ -104,7 +108,7 @@ func TestSensitivePagesAskForThePassword(t *testing.T) {
 			continue
 		}
 		v.do(verbs[i], path, url.Values{"token": {token}})
-		want := slices.Contains(sensitivePages, path)
+		want := slices.Contains(sensitivePages, path) || verbs[i] == http.MethodPost && slices.Contains(sensitiveForms, path)
 		if want {
 			asked++
 		}

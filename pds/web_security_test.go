@@ -59,7 +59,7 @@ func (v *visitor) textOf(id string) string {
 
 func TestSecurityPageApp(t *testing.T) {
 	n := startNetwork(t, nil)
-	n.signUp(t, "alice")
+	alice := n.signUp(t, "alice")
 	v := n.visitor(t).signIn("alice.test", "alice-password")
 	v.open("/account/security/app").shows(200, "/account/security")
 	v.send("/account/security", "do", "app").shows(200, "/account/security/app", `class="qr"`, "<path d=")
@@ -71,16 +71,22 @@ func TestSecurityPageApp(t *testing.T) {
 	// What it is switched off or replaced with needs more than the password.
 	v.open("/account/security").shows(200, "/account/security", "Recovery codes left: 10").send("/account/security", "do", "app").shows(200, "/account/security", "Recovery codes left")
 	for _, do := range []string{"renew", "remove"} {
-		v.send("/account/security", "do", do, "factor-code", "").shows(422, "/account/security", `id="factor-code-error"`)
-		v.send("/account/security", "do", do, "factor-code", "AAAAAAAA-AAAAAAAA").shows(422, "/account/security", `id="factor-code-error"`)
+		alice.factorShown(longAgo())
+		v.send("/account/security", "do", do).shows(200, "/account/security", "Confirm with your second factor")
+		v.send(factorPage, "held", v.hidden("held"), "code", "").shows(422, factorPage, `id="code-error"`)
+		v.send(factorPage, "held", v.hidden("held"), "code", "AAAAAAAA-AAAAAAAA").shows(422, factorPage, `id="code-error"`)
 	}
-	v.send("/account/security", "do", "renew", "factor-code", codes[0]).shows(200, "/account/security")
+	v.open("/account/security").send("/account/security", "do", "renew").shows(200, "/account/security", "Confirm with your second factor")
+	v.send(factorPage, "held", v.hidden("held"), "code", codes[0]).shows(200, factorPage)
 	fresh := v.recoveryCodes()
 	if slices.Contains(fresh, codes[1]) {
 		t.Error("the codes are the old ones")
 	}
-	v.open("/account/security").send("/account/security", "do", "remove", "factor-code", codes[1]).shows(422, "/account/security")
-	v.send("/account/security", "do", "remove", "factor-code", fresh[0]).shows(200, "/account/security", "is switched off", "Set up an app")
+	alice.factorShown(longAgo())
+	v.open("/account/security").shows(200, factorPage).send("/account/security", "do", "remove")
+	v.send(factorPage, "held", v.hidden("held"), "code", codes[1]).shows(422, factorPage)
+	v.send(factorPage, "held", v.hidden("held"), "code", fresh[0]).shows(200, "/account/security", "is switched off", "Set up an app")
+	v.send("/account/security", "do", "renew").shows(200, "/account/security", "Set up an app") // there are no codes without an app
 	n.visitor(t).signIn("alice.test", "alice-password").shows(200, "/account")
 }
 

@@ -7,7 +7,8 @@ import (
 )
 
 // An account with the role of an administrator always has a strong factor: it gets the role only with one, and loses it with the last one, in the same transaction.
-// So whoever sets up the first factor of an account, with no more than a password, never becomes an administrator by that.
+// So whoever sets up the first factor of an account, with no more than a password, never becomes an administrator by that. What its browsers have shown before counts no more:
+// it may have been a code by mail, or the making of that factor.
 
 // SetAdministrator gives an account the role of an administrator, or takes it away, and returns the account as it is then. The error is ErrFactorNeeded when it has no
 // factor that administrators may rely on.
@@ -20,6 +21,9 @@ func (s *Service) SetAdministrator(ctx context.Context, id store.AccountID, on b
 		if on {
 			if strong, err := hasStrongFactor(ctx, tx, id); err != nil || !strong {
 				return orElse(err, refuse(ErrFactorNeeded, "The account has neither an authenticator app nor a passkey: administrators need one"))
+			}
+			if err := tx.ForgetShownFactors(ctx, id); err != nil {
+				return err
 			}
 		}
 		return tx.SetRole(ctx, id, role)

@@ -38,7 +38,7 @@ type SignedIn struct {
 	Account     *store.Account
 	SignedInAt  time.Time
 	ConfirmedAt time.Time // when the password was last given
-	FactorAt    time.Time // when a strong factor was last shown; zero: not yet
+	FactorAt    time.Time // when the second factor was last shown, a strong one if the account has one; zero: not yet
 	Remembered  bool
 }
 
@@ -176,7 +176,7 @@ func (s *Service) turnDevice(ctx context.Context, d *Device, generation int64, v
 }
 
 // SignInDevice signs an account in in a browser, d, which is nil when nobody is signed in there. The browser gets a new id, so that a cookie that
-// somebody has planted before is worth nothing. acct is as it was when its password was checked, and factor when a strong factor was shown beside it, if it was.
+// somebody has planted before is worth nothing. acct is as it was when its password was checked, and factor when its second factor was shown beside it, if it was.
 // Errors: ErrBadCredentials when it has another password now, ErrTakendown.
 func (s *Service) SignInDevice(ctx context.Context, d *Device, acct *store.Account, factor time.Time, remember bool, v Visit) (*Device, error) {
 	now := s.now()
@@ -224,7 +224,7 @@ type Proof int
 // The proofs. A passkey is both.
 const (
 	ProofPassword Proof = 1 << iota
-	ProofFactor         // a strong one
+	ProofFactor         // a strong one, if the account has one
 	ProofPasskey  = ProofPassword | ProofFactor
 )
 

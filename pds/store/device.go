@@ -26,7 +26,7 @@ type DeviceAccount struct {
 	Account     AccountID
 	SignedInAt  time.Time
 	ConfirmedAt time.Time // when the password was last given
-	FactorAt    time.Time // when a second factor was last shown that nobody has who reads the owner's mail; zero: not yet
+	FactorAt    time.Time // when the second factor was last shown that the account has; zero: not yet
 	Remembered  bool      // goes on when the browser is closed
 }
 
@@ -133,6 +133,12 @@ func (tx *Tx) ConfirmDeviceAccount(ctx context.Context, a DeviceAccount) error {
 	if err == nil && n == 0 {
 		err = ErrNotFound
 	}
+	return err
+}
+
+// ForgetShownFactors has an account's browsers show its second factor anew.
+func (tx *Tx) ForgetShownFactors(ctx context.Context, acct AccountID) error {
+	_, err := tx.exec(ctx, `UPDATE device_account SET factor_at = 0 WHERE account = ?`, acct)
 	return err
 }
 

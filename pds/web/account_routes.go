@@ -3,11 +3,10 @@ package web
 import (
 	"fmt"
 	"net/http"
-	"slices"
 	"time"
 )
 
-// accountRoutes is the list of the pages on which people look after their account. What could harm it asks for the password again: before the page, so that
+// accountRoutes is the list of the pages on which people look after their account. What could harm it is sensitive: before the page, so that
 // nobody fills in a form in vain, and before what the form does.
 func (s *Site) accountRoutes() {
 	s.page("GET /account/profile", s.showProfile, signedIn)
@@ -23,8 +22,8 @@ func (s *Site) accountRoutes() {
 	s.accountPage("/account/security", s.showSecurity, map[string]handler{
 		"password": s.changePassword, "mail-on": s.mailCodesOn, "mail-ask": s.askMailCodesOff, "mail-off": s.mailCodesOff,
 		"app": s.beginTOTP, "renew": s.renewRecovery, "remove": s.removeFactors,
-	}, guarded)
-	s.accountPage("/account/security/app", s.showTOTP, map[string]handler{"confirm": s.confirmTOTP}, guarded)
+	})
+	s.accountPage("/account/security/app", s.showTOTP, map[string]handler{"confirm": s.confirmTOTP})
 	s.accountPage("/account/app-passwords", s.showAppPasswords, map[string]handler{"create": s.createAppPassword, "revoke": s.revokeAppPassword})
 	s.accountPage("/account/keys", s.showKeys, map[string]handler{"ask": s.askKeyCode, "finish": s.changeKeys, "dismiss": s.dismissAlerts})
 	s.accountPage("/account/close", s.showClose, map[string]handler{
@@ -39,17 +38,16 @@ func (s *Site) accountRoutes() {
 	}), signedIn, limit("devices", 100, time.Hour))
 	s.page("GET /account/invites", s.showInvites, signedIn)
 
-	s.page("GET /account/data", s.showData, sudo)
+	s.page("GET /account/data", s.showData, sensitive)
 	for _, kind := range []DownloadKind{DownloadAll, DownloadRepo} {
-		s.page("GET /account/data/"+string(kind), s.download(kind), sudoFor("/account/data"), limit("download", 20, time.Hour))
+		s.page("GET /account/data/"+string(kind), s.download(kind), sensitiveFor("/account/data"), limit("download", 20, time.Hour))
 	}
 }
 
-// accountPage registers a page with several forms, all of which need the password, and what else the rules ask for.
-func (s *Site) accountPage(path string, show handler, forms map[string]handler, rules ...rule) {
-	rules = append([]rule{sudo}, rules...)
-	s.page("GET "+path, show, rules...)
-	s.page("POST "+path, actions(forms), append(slices.Clip(rules), limit("form "+path, 100, time.Hour))...)
+// accountPage registers a page with several forms, all of which are sensitive.
+func (s *Site) accountPage(path string, show handler, forms map[string]handler) {
+	s.page("GET "+path, show, sensitive)
+	s.page("POST "+path, actions(forms), sensitive, limit("form "+path, 100, time.Hour))
 }
 
 // actions takes what the forms of a page send. Each says in a field "do" which one it is.
@@ -60,19 +58,6 @@ func actions(forms map[string]handler) handler {
 			return problem(http.StatusBadRequest, "form")
 		}
 		return h(r)
-	}
-}
-
-// sudoFor is sudo for what is no page: who has given the password comes to the page given.
-func sudoFor(page string) rule {
-	return func(r *request) (bool, error) {
-		if r.current() != nil && r.confirmed() {
-			return true, nil
-		}
-		if ok, err := signedIn(r); !ok {
-			return false, err
-		}
-		return false, r.redirect(withNext("/account/confirm", page))
 	}
 }
 

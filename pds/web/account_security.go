@@ -94,8 +94,15 @@ func (s *Site) mailCodesOff(r *request) error { return r.setMailCodes(false, r.F
 
 func (r *request) setMailCodes(on bool, code string) error {
 	acct := r.current().Account
+	before, err := r.askedFactors()
+	if err != nil {
+		return err
+	}
 	if err := r.site.opts.Accounts.UpdateEmail(r.Context(), acct.ID, acct.Email, code, &on); err != nil {
 		return r.securityAgain(r.form(), err, "code", "mail-code")
+	}
+	if on && !before.Strong() && !before.Email {
+		r.noteFactor()
 	}
 	if on {
 		return r.done("mail-codes-on", "/account/security")
@@ -103,7 +110,7 @@ func (r *request) setMailCodes(on bool, code string) error {
 	return r.done("mail-codes-off", "/account/security")
 }
 
-// beginTOTP makes a secret for an authenticator app. Who has one already must end that first, with a code of it.
+// beginTOTP makes a secret for an authenticator app. Who has one already must end that first.
 func (s *Site) beginTOTP(r *request) error {
 	factors, err := s.opts.Accounts.Factors(r.Context(), r.current().Account.ID)
 	if err != nil {
@@ -146,7 +153,7 @@ func (r *request) totp(f *Form) error {
 	return r.renderForm("totp", f, totpPage{setup, qr})
 }
 
-// confirmTOTP puts the app into force, and shows the recovery codes once. It takes no place of one that is in force, which ends by a code of its own only.
+// confirmTOTP puts the app into force, and shows the recovery codes once. It takes no place of one that is in force.
 func (s *Site) confirmTOTP(r *request) error {
 	f := r.form()
 	factors, err := s.opts.Accounts.Factors(r.Context(), r.current().Account.ID)
@@ -163,14 +170,18 @@ func (s *Site) confirmTOTP(r *request) error {
 		}
 		return r.totp(f)
 	}
+	r.noteFactor()
 	return r.render("recovery", codes)
 }
 
-// renewRecovery makes new recovery codes, for somebody who has shown the second factor.
+// renewRecovery makes new recovery codes, which belong to an app.
 func (s *Site) renewRecovery(r *request) error {
-	f := r.form()
-	if ok, err := r.shownFactor(f); !ok || err != nil {
+	factors, err := s.opts.Accounts.Factors(r.Context(), r.current().Account.ID)
+	if err != nil {
 		return err
+	}
+	if !factors.TOTP {
+		return r.redirect("/account/security")
 	}
 	codes, err := s.opts.Accounts.RenewRecoveryCodes(r.Context(), r.current().Account.ID)
 	if err != nil {
@@ -179,7 +190,7 @@ func (s *Site) renewRecovery(r *request) error {
 	return r.render("recovery", codes)
 }
 
-// removeFactors ends all second factors, for somebody who has shown one.
+// removeFactors ends app and codes by e-mail.
 func (s *Site) removeFactors(r *request) error {
 	f := r.form()
 	if err := r.keepStrong(f, func(now account.Factors) account.Factors { return account.Factors{Passkeys: now.Passkeys} }); err != nil {
@@ -188,25 +199,8 @@ func (s *Site) removeFactors(r *request) error {
 	if !f.ok() {
 		return r.security(f)
 	}
-	if ok, err := r.shownFactor(f); !ok || err != nil {
-		return err
-	}
 	if err := s.opts.Accounts.RemoveFactors(r.Context(), r.current().Account.ID); err != nil {
 		return err
 	}
 	return r.done("factors-removed", "/account/security")
-}
-
-// shownFactor tells whether the form has the right code of the app, or a recovery code. If not, it answers.
-func (r *request) shownFactor(f *Form) (bool, error) {
-	code := f.Value("factor-code")
-	if code == "" {
-		f.add("factor-code", r.t("error.code-missing"))
-		return false, r.security(f)
-	}
-	login := account.Login{Account: r.current().Account}
-	if _, err := r.site.opts.Accounts.CheckFactor(r.Context(), login, code, r.site.opts.Host.SendSignInCode(r.Context())); err != nil {
-		return false, r.securityAgain(f, err, "code", "factor-code")
-	}
-	return true, nil
 }

@@ -196,7 +196,7 @@ func (r *request) isAdministrator() bool {
 	return a != nil && a.Account.Role == store.RoleAdmin
 }
 
-// administrator lets in accounts that have the role, in browsers in which they have shown a strong factor.
+// administrator lets in accounts that have the role, in browsers in which they have shown the second factor today.
 func administrator(r *request) (bool, error) {
 	if ok, err := signedIn(r); !ok {
 		return false, err
@@ -204,7 +204,10 @@ func administrator(r *request) (bool, error) {
 	if !r.isAdministrator() || !r.current().Account.Active() {
 		return false, problem(http.StatusNotFound, "missing")
 	}
-	return guarded(r)
+	if r.shownFactor(factorAge) {
+		return true, nil
+	}
+	return false, r.askFactorAgain()
 }
 
 // administer does something for the administrator who is signed in, and leads on to a page that says so.

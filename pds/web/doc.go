@@ -2,8 +2,8 @@
 //
 // A page is four things, and its name is the same in all of them:
 //
-//   - a line in routes.go or a file like account_routes.go: path, handler, and whether somebody must be signed in (signedIn), must have given the password a moment ago (sudo), and
-//     how often it may be asked for (limit). Several forms of a page have one address, and a field "do" that tells them apart (actions);
+//   - a line in routes.go or a file like account_routes.go: path, handler, and whether somebody must be signed in (signedIn), must have shown a moment ago
+//     that the account is theirs (sensitive), and how often it may be asked for (limit). Several forms of a page have one address, and a field "do" that tells them apart (actions);
 //   - a handler, func(*request) error, in a file of its own. It reads the form, calls the services in Options, and ends with render or redirect.
 //     Errors it does not know it returns: they become a page that says what to do;
 //   - templates/NAME.html, which defines "title" and "main", and "head" if it needs to, for templates/layout.html. Its dot is a *view; what the handler gave is

@@ -19,12 +19,12 @@ const (
 // secretFields are the fields that are never put back into a page, sealed or not.
 var secretFields = []string{"password", "old-password", "new-password", "private"}
 
-// holdForm seals the form that was sent here, for the page that asks for the password; "" when there is nothing to hold or too much.
+// holdForm seals the form that was sent here, for the page that asks for something else first; "" when there is nothing to hold or too much.
 func (r *request) holdForm() string {
 	if r.Method != http.MethodPost {
 		return ""
 	}
-	held := account.HeldForm{Path: r.URL.Path, Fields: maps.Clone(r.Form)}
+	held := account.HeldForm{Path: r.URL.Path, Fields: maps.Clone(r.Form), Dropped: r.dropped()} // it may have been held before
 	held.Fields.Del(tokenField)
 	for _, name := range secretFields {
 		if held.Fields.Get(name) != "" {
@@ -38,20 +38,29 @@ func (r *request) holdForm() string {
 	return r.site.opts.Accounts.HoldForm(held, r.current().Account.ID, r.browser)
 }
 
-// askToConfirm asks for the password on the way to a page, or before a form, which is held meanwhile.
-func (r *request) askToConfirm() error {
+// askToConfirm asks for what is missing, on the page given, on the way to a page or before a form, which is held meanwhile.
+func (r *request) askToConfirm(page string) error {
 	back := r.here()
 	held := r.holdForm()
 	if held == "" {
-		return r.redirect(withNext("/account/confirm", back))
+		return r.redirect(withNext(page, back))
 	}
 	r.Request = r.WithContext(r.Context()) // a copy, with the address of the page that it becomes
-	r.URL = &url.URL{Path: "/account/confirm", RawQuery: url.Values{"next": {back}}.Encode()}
+	r.URL = &url.URL{Path: page, RawQuery: url.Values{"next": {back}}.Encode()}
 	r.Form = url.Values{"next": {back}, heldField: {held}}
+	if page == confirmFactorPath {
+		return r.factorAgain()
+	}
 	return r.confirmPage(&Form{})
 }
 
 type droppedKey struct{}
+
+// dropped are the fields that a form has lost while it was held.
+func (r *request) dropped() []string {
+	names, _ := r.Context().Value(droppedKey{}).([]string)
+	return slices.Clone(names)
+}
 
 // resumeForm goes on with a form that was held, as if it was sent now, and tells whether there was one.
 func (r *request) resumeForm() bool {
@@ -68,7 +77,7 @@ func (r *request) resumeForm() bool {
 
 // mustRepeat tells whether secrets are missing because the form was held, and adds that to the form.
 func (r *request) mustRepeat(f *Form) bool {
-	dropped, _ := r.Context().Value(droppedKey{}).([]string)
+	dropped := r.dropped()
 	for _, name := range slices.Sorted(slices.Values(dropped)) {
 		f.add(name, r.t("error.enter-again"))
 	}

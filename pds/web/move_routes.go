@@ -33,11 +33,11 @@ func (s *Site) moveRoutes() {
 	s.page("POST "+movePath+"/abandon", s.abandonMove(hereMoves), limit("move step", 60, 5*time.Minute))
 
 	s.page("GET "+awayPath, s.showAway, signedIn)
-	s.page("GET "+awayPath+"/to", s.showAwayTo, sudo, limit("move to", 60, 5*time.Minute))
-	s.page("POST "+awayPath+"/to", s.moveAway, sudo, limit("move away", 30, 5*time.Minute))
+	s.page("GET "+awayPath+"/to", s.showAwayTo, sensitive, limit("move to", 60, 5*time.Minute))
+	s.page("POST "+awayPath+"/to", s.moveAway, sensitive, limit("move away", 30, 5*time.Minute))
 	s.page("GET "+awayPath+"/progress", s.showProgress(awayMoves), signedIn, watch)
 	s.page("GET "+awayPath+"/progress.json", s.progressJSON(awayMoves), signedIn, watch)
-	s.page("POST "+awayPath+"/progress", s.moveDo(awayMoves), signedIn, limit("move step", 60, 5*time.Minute))
+	s.page("POST "+awayPath+"/progress", s.moveDo(awayMoves), sensitive, limit("move step", 60, 5*time.Minute))
 	s.page("GET "+awayPath+"/abandon", s.showAbandon(awayMoves), signedIn)
-	s.page("POST "+awayPath+"/abandon", s.abandonMove(awayMoves), signedIn)
+	s.page("POST "+awayPath+"/abandon", s.abandonMove(awayMoves), sensitive)
 }

@@ -128,6 +128,9 @@ func (s *Site) addPasskey(r *request) error {
 		name = r.t("passkeys.number", "number", len(all)+1)
 	}
 	err := s.opts.Accounts.AddPasskey(r.Context(), acct, r.PostFormValue(askField), r.browser, r.PostFormValue(answerField), name, s.opts.Host.PasskeyAdded(r.Context()))
+	if err == nil {
+		r.noteFactor()
+	}
 	return r.changedPasskeys(err, "passkey-added")
 }
 

@@ -23,7 +23,8 @@ type passkeyForm struct {
 	Action, Label string
 	Offer         bool   // the browser may fill in a passkey where a name is entered
 	Half          string // the sign-in so far, as factorPage has it
-	Held          string // as confirmPage has it
+	Alone         bool   // nothing else would do
+	Held          string // as confirmPage and confirmFactorPage have it
 	Remember      bool
 }
 
@@ -34,6 +35,8 @@ func newPasskeyForm(v *view, ask *passkeyAsk, action, label string) passkeyForm 
 		f.Half, f.Remember = page.Half, page.Remember
 	case confirmPage:
 		f.Held = page.Held
+	case confirmFactorPage:
+		f.Held, f.Alone = page.Held, !page.TOTP
 	default:
 		f.Offer = ask != nil && v.Current == nil
 	}

@@ -13,8 +13,6 @@ import (
 const (
 	// maxForm bounds a form that is sent here, in bytes.
 	maxForm = 64 << 10
-	// sudoAge is how long ago the password may have been given for what is sensitive.
-	sudoAge = 10 * time.Minute
 )
 
 // request is one request for a page, and what is known of who makes it.
@@ -183,20 +181,6 @@ func signedIn(r *request) (bool, error) {
 	}
 	return false, r.redirect(withNext("/account/sign-in", r.here()))
 }
-
-// sudo lets in those who have given the password a moment ago, and asks others for it.
-func sudo(r *request) (bool, error) {
-	if ok, err := signedIn(r); !ok {
-		return false, err
-	}
-	if r.confirmed() {
-		return true, nil
-	}
-	return false, r.askToConfirm()
-}
-
-// confirmed tells whether the password was given a moment ago.
-func (r *request) confirmed() bool { return r.site.opts.Now().Sub(r.current().ConfirmedAt) < sudoAge }
 
 // here is the page to come back to: this one, or the one with the form that was sent here.
 func (r *request) here() string {

@@ -119,7 +119,11 @@ func (s *Site) signInCode(r *request) error {
 	strong, err := s.opts.Accounts.CheckFactor(r.Context(), login, code, s.opts.Host.SendSignInCode(r.Context()))
 	switch {
 	case err == nil:
-		return r.finishSignIn(login.Account, strong)
+		factors, err := s.opts.Accounts.Factors(r.Context(), login.Account.ID)
+		if err != nil {
+			return err
+		}
+		return r.finishSignIn(login.Account, strong || !factors.Strong())
 	case errors.Is(err, account.ErrFactorRequired):
 		return r.askFactor(&Form{}, login)
 	case !r.refusal(f, err):
@@ -128,10 +132,10 @@ func (s *Site) signInCode(r *request) error {
 	return r.askFactor(f, login)
 }
 
-// finishSignIn signs the account in in this browser and goes on. strong tells that a strong factor was shown.
-func (r *request) finishSignIn(acct *store.Account, strong bool) error {
+// finishSignIn signs the account in in this browser and goes on. shown tells that its second factor was, a strong one if it has one.
+func (r *request) finishSignIn(acct *store.Account, shown bool) error {
 	var factor time.Time
-	if strong {
+	if shown {
 		factor = r.site.opts.Now()
 	}
 	d, err := r.site.opts.Accounts.SignInDevice(r.Context(), r.device, acct, factor, r.FormValue("remember") != "", r.site.opts.Visit(r.Request))

@@ -48,12 +48,64 @@ async function photo(page, width, height) {
   return Buffer.concat([jpeg.subarray(0, 2), head, notes, jpeg.subarray(2)])
 }
 
+// elsewhere is another browser in which a member is signed in, with a form filled in that is sensitive.
+async function elsewhere(v, size, options) {
+  const w = await visit(browser, size, options)
+  await w.page.goto(url + '/account/sign-in?next=/account/app-passwords')
+  await w.page.fill('#identifier', v.handle)
+  await w.page.fill('#password', password)
+  await w.page.press('#password', 'Enter')
+  await w.page.fill('#name', 'Desk <lamp>')
+  return w
+}
+
 const drawing = Buffer.from('iVBORw0KGgoAAAANSUhEUgAAAAMAAAABCAIAAACUgoPjAAAADUlEQVR4nGM4EaABQQAUqgPBxpjGIwAAAABJRU5ErkJggg==', 'base64')
 
 const press = (page, text) => page.click(`main button:has-text("${text}")`)
 const told = (page, text) => page.waitForSelector(`[role=status]:has-text("${text}")`)
 
+// askedForCode sends a form in a browser that has not shown the app yet. The form goes on when it has.
+async function askedForCode(w, code) {
+  const { page } = w
+  await press(page, 'Create an app password')
+  await page.waitForSelector('h1:has-text("Confirm with your second factor")')
+  assert.equal(await page.evaluate(() => document.activeElement.id), 'code')
+  await audit(w, 'confirm-factor')
+  await page.fill('#code', '000000')
+  await page.press('#code', 'Enter')
+  await page.waitForSelector('[role=alert]:focus')
+  await audit(w, 'confirm-factor-wrong')
+  await page.fill('#code', code)
+  await page.press('#code', 'Enter')
+  assert.match(await page.textContent('#secret'), /^(....-){3}....$/)
+  assert.ok(await page.isVisible('text=Desk <lamp>'))
+  await page.goto(url + '/account/email')
+  await page.waitForSelector('h2:has-text("@example.com")')
+}
+
 for (const size of Object.keys(sizes)) {
+  test(`a code by mail before what is sensitive on a ${size}`, async () => {
+    const v = await member('mailed-' + size, size)
+    await v.page.goto(url + '/account/email?step=confirm')
+    await v.page.fill('#code', await mailed(v, 'confirm-email'))
+    await press(v.page, 'Confirm the address')
+    await told(v.page, 'is confirmed')
+    const w = await elsewhere(v, size)
+    await v.page.goto(url + '/account/security')
+    await press(v.page, 'Switch on')
+    await told(v.page, 'From now on')
+    await press(w.page, 'Create an app password')
+    await w.page.waitForSelector('text=We have sent a code to your e-mail address')
+    await audit(w, 'confirm-factor-mail')
+    await press(w.page, 'Send the code again')
+    await w.page.waitForSelector('text=We have sent a code to your e-mail address')
+    await w.page.fill('#code', await mailed(v, 'sign-in'))
+    await w.page.press('#code', 'Enter')
+    assert.match(await w.page.textContent('#secret'), /^(....-){3}....$/)
+    await v.context.close()
+    await w.context.close()
+  })
+
   test(`an account on a ${size}`, async () => {
     const v = await member('member-' + size, size)
     const { page } = v
@@ -108,6 +160,7 @@ for (const size of Object.keys(sizes)) {
     await press(page, 'Send a code to my present address')
     await audit(v, 'email-change')
 
+    const before = await elsewhere(v, size)
     await page.goto(url + '/account/security')
     await audit(v, 'security')
     await press(page, 'Set up an app')
@@ -116,9 +169,12 @@ for (const size of Object.keys(sizes)) {
     await press(page, 'Switch on')
     await page.waitForSelector('.codes')
     assert.equal(await page.locator('.codes li').count(), 10)
+    const recovery = await page.locator('.codes code').allTextContents()
     await audit(v, 'recovery')
     await page.click('text="I have kept them"')
     await audit(v, 'security-on')
+    await askedForCode(before, recovery[0])
+    await before.context.close()
     await page.fill('#old-password', 'wrong')
     await page.fill('#new-password', 'new ' + password)
     await press(page, 'Change the password')
@@ -202,13 +258,18 @@ test('an account works without script', async () => {
   await page.setInputFiles('#banner', { name: 'wide.png', mimeType: 'image/png', buffer: Buffer.concat([drawing, Buffer.alloc(6e6)]) })
   await press(page, 'Save')
   await page.waitForSelector('text=more than 1 MB >> nth=0')
+  const before = await elsewhere(v, 'phone', { javaScriptEnabled: false })
   await page.goto(url + '/account/security')
   await press(page, 'Set up an app')
   await page.fill('#code', totp(await page.textContent('#secret')))
   await press(page, 'Switch on')
   const code = await page.textContent('.codes li >> nth=0')
   await page.click('text="I have kept them"')
-  await page.fill('#factor-code', code)
+  await press(before.page, 'Create an app password')
+  await before.page.fill('#code', code)
+  await press(before.page, 'Continue')
+  assert.match(await before.page.textContent('#secret'), /^(....-){3}....$/)
+  await before.context.close()
   await press(page, 'Switch off')
   await told(page, 'is switched off')
   await page.goto(url + '/account/devices')

@@ -79,7 +79,7 @@ for (const lang of languages.slice(1)) {
     await looks('keys-new')
 
     await operate('/perch/role', { account, role: true })
-    await see('/admin')
+    await see('/admin') // which asks for the second factor
     await page.fill('#code', recovery[0])
     await submit(page)
     for (const path of [...admins, '/admin/accounts/' + did]) await see(path)

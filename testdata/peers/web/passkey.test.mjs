@@ -107,6 +107,38 @@ for (const size of Object.keys(sizes)) {
   })
 }
 
+for (const size of Object.keys(sizes)) test(`a passkey before what is sensitive on a ${size}`, async () => {
+  const name = 'guarded-' + size
+  await signUp(name)
+  const v = await visit(browser, size)
+  const { page } = v
+  await offerNothing(page)
+  await signIn(page, name)
+  await page.waitForURL('**/account')
+  const device = await authenticator(v)
+  await page.goto(url + '/account/passkeys')
+  await page.click('button:has-text("Add a passkey")')
+  await page.waitForSelector('h2:has-text("Passkey 1")') // who has just made it is not asked for it
+  await signOut(page)
+  await signIn(page, name) // with the password alone
+  await page.waitForURL('**/account')
+  await page.goto(url + '/account/email')
+  await page.waitForSelector('h1:has-text("Confirm with your second factor")')
+  assert.equal(await page.locator('#password, #code').count(), 0)
+  await audit(v, 'confirm-factor-passkey')
+  await device.verify(false) // a wrong finger
+  await page.click('text="Use a passkey"')
+  await page.waitForSelector('text=No passkey was used. Please try again.')
+  await audit(v, 'confirm-factor-passkey-failed')
+  await page.goto(url + '/account/security')
+  await page.waitForSelector('h1:has-text("Confirm with your second factor")')
+  await device.verify(true)
+  await page.click('text="Use a passkey"')
+  await page.waitForURL('**/account/security')
+  await page.waitForSelector('#old-password')
+  await v.context.close()
+})
+
 test('a passkey that the browser offers', async () => {
   const v = await visit(browser, 'desktop')
   const { page } = v
