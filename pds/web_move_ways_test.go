@@ -110,7 +110,8 @@ func TestPagesMoveHereWithDIDWeb(t *testing.T) {
 	v := m.to.visitor(t)
 	m.enterMove(v).shows(200, "/move/account")
 	v.send("/move/account", "keep", "yes", "password", "new-password").shows(200, "/move/progress")
-	v.waits("/move/progress", "Change your DID document").shows(200, "/move/progress", m.to.srv.cfg.PublicURL(), "verificationMethods", "<span>Your DID document</span>")
+	v.waits("/move/progress", "Change your DID document").shows(200, "/move/progress", m.to.srv.cfg.PublicURL(), "verificationMethods", "<span>Your DID document</span>",
+		`data-progress="/move/progress.json"`) // or nobody would see that it goes on by itself
 	if strings.Contains(string(v.page.body), "Your code from the old server") {
 		t.Error("a step is shown that this move does not have")
 	}

@@ -195,6 +195,8 @@ func (r *request) progressLine(st *migrate.Status, blobs int64) string {
 		return line
 	case migrate.StatePreferences, migrate.StateVerify, migrate.StateReopen:
 		return r.t("move.line-compare")
+	case migrate.StateDocument:
+		return r.t("move.line-document")
 	case migrate.StateAbandoning:
 		return r.t("move.line-abandon")
 	}
