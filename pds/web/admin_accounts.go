@@ -14,7 +14,7 @@ import (
 )
 
 // adminPageSize is how many rows a page of a list has. With the longest names they are still a page of 60 KB.
-const adminPageSize = 20
+const adminPageSize = 18
 
 // adminList is a page of accounts.
 type adminList struct {
