@@ -238,8 +238,7 @@ func TestMigrateOfDIDWeb(t *testing.T) {
 	m.open()
 	m.mustBegin()
 	st := m.untilNeeds(MigrationNeedsDocument)
-	key, _ := st.Document["verificationMethods"].(map[string]any)["atproto"].(string)
-	h.set("alice.test", strings.TrimPrefix(key, "did:key:"), m.to.srv.cfg.PublicURL())
+	h.publish(st.Document)
 	if _, err := m.ask(MigrateRequest{Action: MigrateAgain}); err != nil {
 		t.Fatal(err)
 	}

@@ -56,6 +56,9 @@ func (h *webHost) set(handle, key, endpoint string) {
 	}
 }
 
+// publish has the host serve a document as it is.
+func (h *webHost) publish(doc json.RawMessage) { h.doc = func() any { return doc } }
+
 // bring makes an account for the host's DID, with a repository that the DID's key has signed. It stays deactivated.
 func (h *webHost) bring(t *testing.T, n *network) *client {
 	t.Helper()

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -25,6 +27,7 @@ type mover struct {
 	oauth  bool   // sign in with a browser
 	from   progressMark
 	shown  string
+	told   string // the document that its owner was shown
 }
 
 // progressMark is what progress is measured from.
@@ -206,6 +209,17 @@ func carried(st *pds.Migration) int64 {
 	return st.BlobsHere
 }
 
+// tellDocument shows, once, what the owner of a did:web should publish.
+func (m *mover) tellDocument(st *pds.Migration) {
+	text := printable(string(st.Document))
+	var lines bytes.Buffer
+	if text == m.told || json.Indent(&lines, []byte(text), "", "  ") != nil {
+		return
+	}
+	m.told = text
+	fmt.Fprintf(m.p.stderr, "\nPublish this as the DID document of %s, with whatever else stands in yours:\n\n%s\n\n", st.DID, lines.Bytes())
+}
+
 // progress shows how far the move has come: on a terminal in one line, else whenever there is something new.
 func (m *mover) progress(st *pds.Migration) {
 	bytes := st.RepoBytes
@@ -217,7 +231,8 @@ func (m *mover) progress(st *pds.Migration) {
 		text += ", " + left.String() + " left"
 	}
 	if st.Needs == pds.MigrationNeedsDocument {
-		text = fmt.Sprintf("waiting for the DID document to name the server that the account moves to: %v", st.Document)
+		m.tellDocument(st)
+		text = "waiting for the DID document to name the server that the account moves to"
 	}
 	if st.Error != "" {
 		text += "; tries again: " + printable(st.Error)

@@ -2,6 +2,7 @@ package migrate
 
 import (
 	"context"
+	"encoding/json"
 	"io"
 
 	"github.com/bluesky-social/indigo/atproto/syntax"
@@ -39,9 +40,9 @@ type Recommended struct {
 	Services            map[string]plc.Service `json:"services"`
 }
 
-// document is what a did:web's document should name.
-func (r Recommended) document() map[string]any {
-	return map[string]any{"alsoKnownAs": r.AlsoKnownAs, "verificationMethods": r.VerificationMethods, "services": r.Services}
+// document is a whole document of a did:web that names all this, for its owner to publish.
+func (r Recommended) document(did syntax.DID) (json.RawMessage, error) {
+	return plc.Document(did, plc.Operation{AlsoKnownAs: r.AlsoKnownAs, VerificationMethods: r.VerificationMethods, Services: r.Services})
 }
 
 // Leaving is this server as the host that an account leaves.

@@ -108,20 +108,20 @@ type move struct {
 	Report    *Report         `json:"report,omitempty"`
 
 	// Of a move out.
-	Unsure       bool           `json:"unsure,omitempty"`     // whether the account was made there
-	Made         bool           `json:"made,omitempty"`       // there, by this move: so it may be deleted again
-	Endpoint     string         `json:"endpoint,omitempty"`   // that the DID shall name
-	Key          string         `json:"key,omitempty"`        // did:key that it shall name
-	Document     map[string]any `json:"document,omitempty"`   // all that it shall name
-	Unsigned     *plc.Operation `json:"unsigned,omitempty"`   // for its owner to sign
-	OwnerSigns   bool           `json:"ownerSigns,omitempty"` // this server cannot
-	Holding      bool           `json:"holding,omitempty"`    // nothing of the account may be written here any more
-	WasActive    bool           `json:"wasActive,omitempty"`  // until then
-	SentAt       time.Time      `json:"sentAt,omitzero"`      // when the operation was sent for the last time, of a move that is being given up
-	DeleteDays   int            `json:"deleteDays,omitempty"`
-	Mismatches   int            `json:"mismatches,omitempty"` // how often the new host had something else than was sent
-	BlobsThere   int64          `json:"blobsThere,omitempty"`
-	RecordsThere int64          `json:"recordsThere,omitempty"`
+	Unsure       bool            `json:"unsure,omitempty"`     // whether the account was made there
+	Made         bool            `json:"made,omitempty"`       // there, by this move: so it may be deleted again
+	Endpoint     string          `json:"endpoint,omitempty"`   // that the DID shall name
+	Key          string          `json:"key,omitempty"`        // did:key that it shall name
+	Document     json.RawMessage `json:"document,omitempty"`   // of a did:web, as it shall be
+	Unsigned     *plc.Operation  `json:"unsigned,omitempty"`   // for its owner to sign
+	OwnerSigns   bool            `json:"ownerSigns,omitempty"` // this server cannot
+	Holding      bool            `json:"holding,omitempty"`    // nothing of the account may be written here any more
+	WasActive    bool            `json:"wasActive,omitempty"`  // until then
+	SentAt       time.Time       `json:"sentAt,omitzero"`      // when the operation was sent for the last time, of a move that is being given up
+	DeleteDays   int             `json:"deleteDays,omitempty"`
+	Mismatches   int             `json:"mismatches,omitempty"` // how often the new host had something else than was sent
+	BlobsThere   int64           `json:"blobsThere,omitempty"`
+	RecordsThere int64           `json:"recordsThere,omitempty"`
 
 	tokens tokens
 }

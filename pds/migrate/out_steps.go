@@ -55,9 +55,9 @@ func (m *Manager) plan(ctx context.Context, mv *move) (*plc.Operation, error) {
 		return nil, fmt.Errorf("the new host wants the DID to name %.100q, which is no server, or this one", endpoint)
 	}
 	mv.Endpoint, mv.Key, mv.Handle = origin, key, handle
-	mv.Document = to.document()
 	if mv.DID.Method() != "plc" {
-		return nil, nil
+		mv.Document, err = to.document(mv.DID)
+		return nil, err
 	}
 	op, sign, err := m.opts.Here.Plan(ctx, mv.DID, handle, to)
 	if err != nil {

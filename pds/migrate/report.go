@@ -73,10 +73,10 @@ type Status struct {
 	BlobsHere int64         `json:"blobsHere"`
 	BlobBytes int64         `json:"blobBytes"`
 	// SecondsLeft is how long the blobs will take that are not at the new host yet; 0: not known.
-	SecondsLeft int64          `json:"secondsLeft,omitempty"`
-	Lost        []Lost         `json:"lost,omitempty"`
-	Document    map[string]any `json:"document,omitempty"` // what a did:web's document should name
-	Report      *Report        `json:"report,omitempty"`
+	SecondsLeft int64           `json:"secondsLeft,omitempty"`
+	Lost        []Lost          `json:"lost,omitempty"`
+	Document    json.RawMessage `json:"document,omitempty"` // a did:web's, as its owner should publish it
+	Report      *Report         `json:"report,omitempty"`
 
 	// Of a move out.
 	Endpoint   string         `json:"endpoint,omitempty"` // that the DID will name, as the new host wants
@@ -131,8 +131,10 @@ func (m *Manager) status(ctx context.Context, mv *move) (*Status, error) {
 	st.SecondsLeft = m.left(r, st)
 	if st.Needs == NeedsDocument && !mv.Out {
 		var want Recommended
-		want, err = m.opts.Here.Credentials(ctx, mv.Account)
-		st.Document = want.document()
+		if want, err = m.opts.Here.Credentials(ctx, mv.Account); err != nil {
+			return nil, err
+		}
+		st.Document, err = want.document(mv.DID)
 	}
 	return st, err
 }
