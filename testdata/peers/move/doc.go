@@ -4,6 +4,10 @@
 //
 // move.test.mjs moves an account through several hosts and compares all of it; TestRelayFollowsMoves of package relay runs it.
 //
+// TestMoveByPages walks the pages of moves in a browser; stage_test.go arranges what happens around it.
+//
 //	PERCH_BIN          the program (built from this tree when empty)
+//	PERCH_MOVE_ONLY    a pattern: only walks whose names fit
+//	PERCH_WEB_SHOTS    a folder for pictures of the pages
 //	PERCH_MOVE_KILLS   "all" kills the old host at every request, too; else at some
 package move

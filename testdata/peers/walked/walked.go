@@ -44,15 +44,15 @@ type note struct {
 	Path     string // where it is; "" when it is the answer to a form
 	Look     string // with axe-core, from end to end with Tab, and measured
 	Lang     string
-	Keyboard bool   // something on it was operated from the keyboard
-	Form     string // where a form was sent, by somebody who has a keyboard alone
+	Keyboard bool     // something on it was operated from the keyboard
+	Form     string   // where a form was sent, by somebody who has a keyboard alone
+	Said     []string // the lines of a page in English
 }
+
+const maxNote = 1 << 20 // bytes of a line
 
 // Moves tells which pages the walk in the package move looks at, by the route or the name of the template. All others are web's.
 func Moves(name string) bool {
-	if name == "POST /move/from" {
-		return false // there is that form only where invites are asked for
-	}
 	name = strings.TrimPrefix(strings.TrimPrefix(name, "GET "), "POST ")
 	for _, prefix := range []string{"/move", "/account/move", "move", "away"} {
 		if strings.HasPrefix(name, prefix) {
@@ -149,6 +149,7 @@ func read(t *testing.T, file string, patterns []string) map[string]bool {
 	defer f.Close()
 	done := map[string]bool{}
 	lines := bufio.NewScanner(f)
+	lines.Buffer(nil, maxNote)
 	for lines.Scan() {
 		var n note
 		if err := json.Unmarshal(lines.Bytes(), &n); err != nil {

@@ -74,7 +74,8 @@ export async function audit(v, what) {
   }
   await tabThrough(page, `${what} on ${v.name}`)
   assert.deepEqual(v.complaints, [], `${what} on ${v.name}`)
-  const { name, lang, path } = await about(page)
+  const { name, lang, path, said } = await about(page)
+  note({ page: name, lang, said })
   for (const scheme of ['light', 'dark']) note({ page: name, path: v.method === 'GET' ? path : '', lang, look: `${v.name} ${scheme}` })
 }
 
@@ -103,17 +104,31 @@ export async function held(v, act) {
   await v.page.unroute(script)
 }
 
-// about is what the page that is open says of itself.
+// about is what the page that is open says of itself, and in English all that it says.
 const about = (page) =>
-  page.evaluate(() => ({ name: document.querySelector('main')?.dataset.page, lang: document.documentElement.lang, path: location.pathname }))
+  page.evaluate(() => {
+    const lang = document.documentElement.lang
+    const said = () => [
+      document.title, ...document.body.innerText.split('\n'), ...[...document.querySelectorAll('option')].map((o) => o.textContent),
+      ...[...document.querySelectorAll('main [aria-label]')].map((e) => e.ariaLabel),
+    ]
+    return { name: document.querySelector('main')?.dataset.page, lang, path: location.pathname, said: lang === 'en' ? said() : [] }
+  })
 
 // speaks holds the page that is open against the rules in whichever language it is, once.
 export async function speaks(v, what) {
   await fits(v, what)
   await axe(v, what, rules)
-  const { name, lang } = await about(v.page)
-  if (shots && ['de', 'ja'].includes(lang)) await v.page.screenshot({ path: `${shots}/${lang}-${what}.png`, fullPage: true })
-  note({ page: name, lang })
+  const { name, lang, said } = await about(v.page)
+  if (shots && ['en', 'de', 'ja'].includes(lang)) await v.page.screenshot({ path: `${shots}/${lang}-${what}-${v.name}.png`, fullPage: true })
+  note({ page: name, lang, said })
+}
+
+// said notes what the page that is open says, without much ado: it may not stay.
+export async function said(v, what) {
+  const { name, lang, said } = await about(v.page)
+  if (shots) await v.page.screenshot({ path: `${shots}/${what}.png`, fullPage: true })
+  note({ page: name, lang, said })
 }
 
 // axe fails for what axe-core finds wrong with the page that is open.
