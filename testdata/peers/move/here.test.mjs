@@ -174,8 +174,8 @@ desktop('a did:web', async (v, page) => {
   const made = await call(far, 'com.atproto.server.createAccount', body, 'Bearer ' + token)
   const auth = 'Bearer ' + made.accessJwt
   const response = await fetch(far + '/xrpc/com.atproto.identity.getRecommendedDidCredentials', { headers: { authorization: auth } })
-  const keyOf = (credentials) => credentials.verificationMethods.atproto.replace('did:key:', '')
-  await stage({ do: 'name', did, handle: body.handle, key: keyOf(await response.json()), pds: far })
+  const { verificationMethods } = await response.json()
+  await stage({ do: 'name', did, handle: body.handle, key: verificationMethods.atproto.replace('did:key:', ''), pds: far })
   await call(far, 'com.atproto.server.activateAccount', undefined, auth)
   await enter(page, encodeURIComponent(did))
   await page.waitForURL('**/move/account')
@@ -185,7 +185,9 @@ desktop('a did:web', async (v, page) => {
   await page.click('button:has-text("look now")')
   await page.waitForSelector('h1:has-text("Change your DID document")')
   const wanted = JSON.parse(await page.textContent('pre code'))
-  await stage({ do: 'name', did, handle: name + '.test', key: keyOf(wanted), pds: url })
+  assert.equal(wanted.id, did)
+  const [{ publicKeyMultibase }] = wanted.verificationMethod, [{ serviceEndpoint }] = wanted.service
+  await stage({ do: 'name', did, handle: name + '.test', key: publicKeyMultibase, pds: serviceEndpoint })
   await page.click('button:has-text("look now")')
   await page.waitForSelector('h1:has-text("Your account has moved")')
   assert.match(await page.textContent('main'), /did:web:localhost/)
