@@ -98,7 +98,8 @@ func TestKilledWhileStoring(t *testing.T) {
 		m.records += len(writes)
 	}
 	delays := []time.Duration{0, 40, 80, 120, 160, 240, 320}
-	kills := 0
+	kills, ended := 0, make(chan struct{})
+	var pending sync.WaitGroup
 	m.door.set(func(method, _ string, n int) fault {
 		if method != "com.atproto.sync.getRepo" || n > len(delays) {
 			return nil
@@ -106,10 +107,13 @@ func TestKilledWhileStoring(t *testing.T) {
 		return func(rw http.ResponseWriter, r *http.Request, pass http.Handler) {
 			pass.ServeHTTP(rw, r)
 			here := w.here.Process
-			go func() {
-				time.Sleep(delays[n-1] * time.Millisecond) // a moment in the middle is what is wanted
-				here.Kill()
-			}()
+			pending.Go(func() {
+				select {
+				case <-time.After(delays[n-1] * time.Millisecond): // a moment in the middle is what is wanted
+					here.Kill()
+				case <-ended: // all was stored sooner
+				}
+			})
 		}
 	})
 	m.lead(func() {
@@ -117,6 +121,11 @@ func TestKilledWhileStoring(t *testing.T) {
 		kills++
 		w.here.start(t)
 	})
+	close(ended)
+	pending.Wait()
+	if !w.here.Running() { // it had told of the end first
+		w.here.start(t)
+	}
 	t.Logf("killed %d times", kills)
 	m.door.set(nil)
 	m.check()
