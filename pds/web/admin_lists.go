@@ -15,7 +15,7 @@ const (
 	maxInvitesMade = 100 // codes at once
 	maxInviteUses  = 10_000
 	maxUsesShown   = 6 // of a code
-	maxJobsShown   = 40
+	maxJobsShown   = 25
 	maxMailsShown  = 15 // that wait
 )
 

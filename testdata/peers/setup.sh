@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes everything that the tests with real peers need: Node 22 and the pinned npm packages in node_modules,
-# Chromium, indigo's relay and goat and an S3 server in .cache/bin, the tools for a network namespace. Needs Go, Node >= 20 with npm, and root only where a Debian package is missing.
+# Chromium with a Japanese font, indigo's relay and goat and an S3 server in .cache/bin, the tools for a network namespace. Needs Go, Node >= 20 with npm, and root only where a Debian package is missing.
 # Does nothing when nothing changed. `setup.sh npm` or `setup.sh go` makes only that half.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -22,15 +22,17 @@ fail() {
 }
 
 # need COMMAND PACKAGE: installs the Debian package when the command is not there.
-need() {
-	command -v "$1" >/dev/null && return
-	say "installing $2"
+need() { command -v "$1" >/dev/null || debian "$2" "$1"; }
+
+# debian PACKAGE WHAT: installs a Debian package, for what is missing.
+debian() {
+	say "installing $1"
 	if [ -z "${apt_updated:-}" ]; then
 		thrice apt-get update -qq || say 'not all of the Debian package lists could be fetched'
 		apt_updated=1
 	fi
-	DEBIAN_FRONTEND=noninteractive thrice apt-get install -qq -y --no-install-recommends "$2" >/dev/null ||
-		fail "$1 is missing, and the Debian package $2 cannot be installed: that takes root and the network. Install it, and begin again"
+	DEBIAN_FRONTEND=noninteractive thrice apt-get install -qq -y --no-install-recommends "$1" >/dev/null ||
+		fail "$2 is missing, and the Debian package $1 cannot be installed: that takes root and the network. Install it, and begin again"
 }
 
 setup_npm() {
@@ -68,8 +70,12 @@ install_go() {
 	printf '%s\n' "$3" >"$stamp"
 }
 
-# setup_browser: Debian's own, because the npm packages would fetch theirs.
-setup_browser() { need chromium chromium; }
+# setup_browser: Debian's own, because the npm packages would fetch theirs; and letters for the Japanese pages, which have other widths without.
+setup_browser() {
+	need chromium chromium
+	need fc-list fontconfig
+	[ -n "$(fc-list :lang=ja)" ] || debian fonts-ipafont-gothic 'a Japanese font'
+}
 
 setup_go() {
 	need ip iproute2
