@@ -65,6 +65,9 @@ func TestOtherNamesKeepWhatIsTheirs(t *testing.T) {
 	for _, host := range []string{"pds.example.com", "PDS.example.com:443", "localhost:2583", "127.0.0.1", "[::1]:2583", "perch", "perch.default.svc.cluster.local", "perch.internal"} {
 		v.host = host
 		v.open("/account/sign-in").shows(200, "/account/sign-in")
+		if policy := v.page.header.Get("Content-Security-Policy"); !strings.Contains(policy, " pds.example.com/assets/;") {
+			t.Errorf("%s: a browser at the public address may not load the files of the pages: %s", host, policy)
+		}
 	}
 	v.host = "alice.test"
 	if v.open("/.well-known/atproto-did"); string(v.page.body) != alice.did {

@@ -191,7 +191,8 @@ func TestPagesHaveSafeHeaders(t *testing.T) {
 		}
 	}
 	policy := h.Get("Content-Security-Policy")
-	files := strings.TrimPrefix(n.url, "http://") + "/assets/;" // what people upload stands at this origin, too, and is no script
+	asked, public := strings.TrimPrefix(n.url, "http://"), strings.TrimPrefix(n.srv.cfg.PublicURL(), "http://")
+	files := asked + "/assets/ " + public + "/assets/;" // what people upload stands at this origin, too, and is no script
 	for _, part := range []string{"default-src 'none'", "script-src " + files, "style-src " + files, "form-action 'self'", "frame-ancestors 'none'", "base-uri 'none'"} {
 		if !strings.Contains(policy, part) {
 			t.Errorf("the policy has no %s: %s", part, policy)

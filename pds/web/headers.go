@@ -25,8 +25,11 @@ func (s *Site) secure(h http.Header, host string) {
 // there. Scripts and styles come from the files of the pages alone: what people upload stands at this origin, too, with a type of their choice.
 func (s *Site) policy(host string, formTargets, images []string) string {
 	files := "'self'"
-	if plainHost(host) {
-		files = host + assetPath // a policy has no form for IPv6 addresses
+	if plainHost(host) { // a policy has no form for IPv6 addresses
+		files = host + assetPath
+	}
+	if public := hostName(s.opts.PublicURL); public != host && plainHost(public) { // a proxy may have changed the name
+		files += " " + public + assetPath
 	}
 	return strings.Join([]string{
 		"default-src 'none'",
